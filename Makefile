@@ -1,0 +1,51 @@
+# Everything here sets the machine up first (`make setup`), asks nothing and may be interrupted and repeated.
+#   make table1              fetch the cached artifacts, roll out 5 initial states a task for every arm, show the table beside the full one
+#   make table1 TRIALS=50    the same with all 50 states
+#   make table1 FRESH=1      recompute everything from nothing, in fresh/ (hours; resumable)
+#   make test                every check and test
+#   make bench               measured speed against plain references
+#   make lint                linters and type checker only
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.ONESHELL:
+.PHONY: setup table1 test bench lint store
+.DEFAULT_GOAL := table1
+
+CONFIG ?= config/embedded.yaml
+TRIALS ?= 5
+CORES ?= $(shell nproc)
+BIN := .venv/bin
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+SNAKEMAKE = snakemake --cores $(CORES) --configfile $(CONFIG)
+
+setup:
+	@envs/setup.sh
+
+table1: setup
+	@if [ -n "$(FRESH)" ]; then
+	    mkdir -p fresh
+	    $(SNAKEMAKE) --directory fresh -- results/table1.csv
+	    dtr table --show fresh/results/table1.csv
+	else
+	    dtr store pull
+	    $(SNAKEMAKE) -- results/live-n$(TRIALS)/table1.csv
+	    dtr table --compare results/live-n$(TRIALS)/table1.csv results/table1.csv
+	fi
+
+lint: setup
+	@ruff check src tests && ruff format --check src tests
+	mypy
+	snakefmt --check --quiet Snakefile rules
+	snakemake --lint
+	snakemake --configfile config/smoke.yaml --lint
+
+test: lint
+	@pytest
+
+bench: setup
+	@dtr bench
+
+# Maintainers: put the artifacts of Table 1 and their Snakemake records into the store that is committed with the repository.
+store: setup
+	@dtr store push
