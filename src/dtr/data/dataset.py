@@ -32,19 +32,22 @@ class Dataset:
         n = len(self.episode)
         for name in ("images", "state", "actions", "task"):
             if len(getattr(self, name)) != n:
-                raise BadDemonstrations(f"{name} must have one row for each of {n} frames, got {len(getattr(self, name))}: render the data again.")
+                rows = len(getattr(self, name))
+                raise BadDemonstrations(f"{name} must have one row for each of {n} frames, got {rows}: render the data again.")
         if n == 0:
             raise BadDemonstrations("expected at least one frame of demonstrations, got none: record some episodes first.")
         if self.images.ndim != 5 or self.images.shape[-1] != 3 or self.images.dtype != np.uint8:
-            raise BadDemonstrations(f"images must be (N, cameras, H, W, 3) uint8, got {self.images.shape} {self.images.dtype}: render the data again.")
+            got = f"{self.images.shape} {self.images.dtype}"
+            raise BadDemonstrations(f"images must be (N, cameras, H, W, 3) uint8, got {got}: render the data again.")
         if (np.diff(self.episode) < 0).any():
-            raise BadDemonstrations("frames must be ordered by episode, got them mixed: sort the data set by episode_index and frame_index.")
+            raise BadDemonstrations("frames must be ordered by episode, got them mixed: sort them by episode_index and frame_index.")
         for name in ("state", "actions"):
             bad = ~np.isfinite(getattr(self, name)).all(axis=1)
             if bad.any():
                 row = int(bad.argmax())
                 raise BadDemonstrations(
-                    f"{name} must be finite, got NaN or infinity in frame {row} (episode {int(self.episode[row])}): drop that episode or record it again."
+                    f"{name} must be finite, got NaN or infinity in frame {row} (episode {int(self.episode[row])}): "
+                    "drop that episode or record it again."
                 )
 
     def __len__(self) -> int:
@@ -53,7 +56,8 @@ class Dataset:
     @cached_property
     def last(self) -> NDArray[np.int64]:
         """(N,) row of the last frame of each frame's episode."""
-        return np.searchsorted(self.episode, self.episode, side="right") - 1
+        ends: NDArray[np.int64] = np.searchsorted(self.episode, self.episode, side="right") - 1
+        return ends
 
     def chunk(self, rows: NDArray[np.int64], length: int) -> NDArray[np.float32]:
         """(B, K, A) the next K=`length` actions from each of `rows` (B,): a_t, a_t+1, ...
@@ -62,7 +66,8 @@ class Dataset:
         the goal is reached there, so the expert moves little and the hand stays as it is.
         """
         future = np.minimum(rows[:, None] + np.arange(length), self.last[rows][:, None])
-        return self.actions[future]
+        actions: NDArray[np.float32] = self.actions[future]
+        return actions
 
     def select(self, rows: NDArray[np.int64] | NDArray[np.bool_]) -> Dataset:
         """Only `rows`, in ascending order."""

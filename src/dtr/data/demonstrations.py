@@ -10,6 +10,7 @@ N steps of E episodes of one task, Q generalised positions of the MuJoCo model. 
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -61,7 +62,7 @@ class TaskDemonstrations:
     def on_grid(self) -> TaskDemonstrations:
         """The same demonstrations as the file holds them: rounded to RESOLUTION. Rounding twice changes nothing."""
         rounded = {k: np.rint(getattr(self, k).astype(np.float64) / RESOLUTION) * RESOLUTION for k in ("qpos", "state", "actions")}
-        return TaskDemonstrations(self.name, self.language, self.index, **rounded, episode=self.episode, seed=self.seed)  # type: ignore[arg-type]
+        return TaskDemonstrations(self.name, self.language, self.index, **rounded, episode=self.episode, seed=self.seed)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """The arrays by name, in the order of the file."""
@@ -77,7 +78,7 @@ class TaskDemonstrations:
     def split(self) -> Iterator[slice]:
         """The steps of each episode."""
         edges = np.searchsorted(self.episode, np.arange(self.episodes + 1))
-        yield from (slice(int(a), int(b)) for a, b in zip(edges[:-1], edges[1:], strict=True))
+        yield from (slice(int(a), int(b)) for a, b in itertools.pairwise(edges))
 
 
 def check(task: TaskDemonstrations) -> None:
@@ -138,7 +139,7 @@ def read_meta(folder: str | Path) -> Mapping[str, Any]:
     except (OSError, json.JSONDecodeError, KeyError, TypeError):
         known = False
     if not known:
-        raise BadDemonstrations(f"expected raw demonstrations (meta.json of format {FORMAT}) in {folder}, found none: run `dtr demonstrate`.")
+        raise BadDemonstrations(f"expected raw demonstrations (meta.json, format {FORMAT}) in {folder}, got none: run `dtr demonstrate`.")
     return meta
 
 
@@ -154,7 +155,8 @@ def read_task(folder: Path, record: Mapping[str, Any]) -> TaskDemonstrations:
         with np.load(path, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in ARRAYS}
     except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise BadDemonstrations(f"{path} must be a whole archive of {', '.join(ARRAYS)}, got: {error}: fetch or record it again.") from error
+        expected = ", ".join(ARRAYS)
+        raise BadDemonstrations(f"{path} must be a whole archive of {expected}, got: {error}: fetch or record it again.") from error
     task = TaskDemonstrations(record["name"], record["language"], record["index"], **arrays)
     if task.sha256() != record["sha256"]:
         raise BadDemonstrations(f"{path} must hash to the value in meta.json, it does not: fetch or record it again.")
