@@ -1,0 +1,104 @@
+"""What a policy is: images, state and words in, a chunk of normalised actions out, in blocks that can be gated and dropped."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from dtr.errors import unknown
+from dtr.policies.gate import Gate
+from dtr.policies.stack import Stack, StackShape
+
+Batch = dict[str, Tensor]
+"""Model inputs by name; each policy's class says which and of what shape."""
+
+
+@dataclass(frozen=True)
+class Observation:
+    """One raw inference request.
+
+    `images` (n_images, H, W, 3) uint8, agent view first, wrist second, upright as the policy expects; `state` (8,) float32: end
+    effector xyz in metres, axis-angle, the two gripper joints; `instruction` in words.
+    """
+
+    images: NDArray[np.uint8]
+    state: NDArray[np.float32]
+    instruction: str
+
+
+class PolicyConfig(Protocol):
+    """What every policy's frozen configuration offers."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON values; the class's `from_dict` gives the same configuration back."""
+
+    def shapes(self) -> dict[str, StackShape]:
+        """Depth, kept blocks and read-out of every stack, by name."""
+
+
+class Policy(nn.Module, ABC):
+    """A vision-language-action model.
+
+    Parameters are created uninitialised: `reset_parameters(seed)` draws them, loading a file fills them.
+    """
+
+    name: ClassVar[str]
+
+    @classmethod
+    @abstractmethod
+    def parse(cls, config: Mapping[str, Any]) -> Any:
+        """The policy's configuration dataclass from JSON values, strictly (BadConfig)."""
+
+    @property
+    @abstractmethod
+    def config(self) -> Any:
+        """The configuration as the policy is now: kept blocks and head width follow every drop (a `PolicyConfig`)."""
+
+    @abstractmethod
+    def stacks(self) -> dict[str, Stack]:
+        """Every residual stack by name: `language`, `action`, `vision.<tower>`."""
+
+    @abstractmethod
+    def losses(self, batch: Batch) -> Tensor:
+        """(B,) training loss of each sample, differentiable."""
+
+    @abstractmethod
+    def act(self, batch: Batch) -> Tensor:
+        """(B, chunk, action_dim) normalised actions, without gradient."""
+
+    @abstractmethod
+    def reset_parameters(self, seed: int) -> None:
+        """Draw every parameter from `seed` and its own name: the global random state plays no part, nor do other parameters."""
+
+    @abstractmethod
+    def narrow_head(self, units: Sequence[int]) -> None:
+        """Keep only these hidden units of the action head."""
+
+    def gates(self) -> dict[str, Gate]:
+        """Every gate by block name, for example `language.7`, dead blocks included."""
+        return {f"{name}.{i}": gate for name, stack in self.stacks().items() for i, gate in stack.gates.items()}
+
+    def drop(self, blocks: Mapping[str, Iterable[int]]) -> None:
+        """Delete blocks by stack name and original index. UnknownName or PlanMismatch when they are not there."""
+        stacks = self.stacks()
+        for name, indices in blocks.items():
+            if name not in stacks:
+                raise unknown("stack", name, stacks)
+            stacks[name].drop(indices)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the parameters are."""
+        return next(self.parameters()).device
+
+    @property
+    def parameter_count(self) -> int:
+        """Number of parameters left."""
+        return sum(p.numel() for p in self.parameters())

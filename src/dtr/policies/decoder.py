@@ -1,0 +1,126 @@
+"""The Llama block without its causality: every valid token sees every valid token.
+
+    x <- x + W_o attention(rope(W_q n), rope(W_k n), W_v n),  n = RMS1(x)
+    x <- x + W_down (silu(W_gate m) * W_up m),                m = RMS2(x)
+
+Legend: B batch, N tokens, D width, H query heads, G key/value heads (H a multiple of G), K head width.
+Source: transformers 4.40.1 `modeling_llama.py`; the bidirectional mask is that of moojink/transformers-openvla-oft.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from dtr.errors import BadConfig
+from dtr.policies.stack import EVERY, Stack, StackShape, kept_blocks
+
+Rotation = tuple[Tensor, Tensor]
+
+
+@dataclass(frozen=True)
+class LanguageConfig:
+    """The language stack. `kv_heads` 0 = `heads`, `head_dim` 0 = width / heads. `mlp`: hidden width. `eps`: of the RMS norms."""
+
+    depth: int
+    width: int
+    heads: int
+    mlp: int
+    vocab: int
+    kv_heads: int = 0
+    head_dim: int = 0
+    eps: float = 1e-6
+    rope_base: float = 10000.0
+    attention_bias: bool = False
+    kept: tuple[int, ...] = EVERY
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "kv_heads", self.kv_heads or self.heads)
+        object.__setattr__(self, "head_dim", self.head_dim or self.width // self.heads)
+        object.__setattr__(self, "kept", kept_blocks(self.kept, self.depth, "language"))
+        if self.heads % self.kv_heads or self.head_dim % 2:
+            raise BadConfig(f"kv_heads must divide heads and head_dim must be even, got {self}: correct the configuration.")
+
+    @property
+    def shape(self) -> StackShape:
+        """The stack; its read-out is the last block."""
+        return StackShape(self.depth, self.kept, self.depth - 1)
+
+
+def rotation(tokens: int, head_dim: int, base: float, device: torch.device, dtype: torch.dtype) -> Rotation:
+    """cos and sin (N, K) of position * base^(-2j/K), the K/2 angles twice over (half-split RoPE)."""
+    powers = torch.arange(0, head_dim, 2, dtype=torch.int64, device=device).float() / head_dim
+    angles = torch.arange(tokens, device=device).float()[:, None] * (1.0 / base**powers)
+    angles = torch.cat([angles, angles], dim=-1)
+    return angles.cos().to(dtype), angles.sin().to(dtype)
+
+
+def rotate(x: Tensor, by: Rotation) -> Tensor:
+    """Turn each pair (x_j, x_{j+K/2}) by its angle. (B, H, N, K) -> (B, H, N, K)."""
+    cos, sin = by
+    low, high = x.chunk(2, dim=-1)
+    return torch.addcmul(x * cos, torch.cat([-high, low], dim=-1), sin)
+
+
+class LanguageBlock(nn.Module):
+    """Attention and SwiGLU, each behind an RMS norm, each added to the stream."""
+
+    def __init__(self, config: LanguageConfig) -> None:
+        super().__init__()
+        D, K, bias = config.width, config.head_dim, config.attention_bias
+        self.heads, self.kv_heads, self.head_dim = config.heads, config.kv_heads, config.head_dim
+        self.norm1 = nn.RMSNorm(D, eps=config.eps)
+        self.q = nn.Linear(D, config.heads * K, bias=bias)
+        self.k = nn.Linear(D, config.kv_heads * K, bias=bias)
+        self.v = nn.Linear(D, config.kv_heads * K, bias=bias)
+        self.o = nn.Linear(config.heads * K, D, bias=bias)
+        self.norm2 = nn.RMSNorm(D, eps=config.eps)
+        self.gate = nn.Linear(D, config.mlp, bias=False)
+        self.up = nn.Linear(D, config.mlp, bias=False)
+        self.down = nn.Linear(config.mlp, D, bias=False)
+
+    def attention(self, n: Tensor, mask: Tensor | None, by: Rotation) -> Tensor:
+        """(B, N, D) -> (B, N, D); `mask` (B, 1, 1, N) is True where a key may be seen, None when all may."""
+        B, N, _ = n.shape
+        q = rotate(self.q(n).view(B, N, self.heads, self.head_dim).transpose(1, 2), by)
+        k = rotate(self.k(n).view(B, N, self.kv_heads, self.head_dim).transpose(1, 2), by)
+        v = self.v(n).view(B, N, self.kv_heads, self.head_dim).transpose(1, 2)
+        if self.kv_heads != self.heads:
+            k, v = (t.repeat_interleave(self.heads // self.kv_heads, dim=1) for t in (k, v))
+        y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+        y = self.o(y.transpose(1, 2).reshape(B, N, self.heads * self.head_dim))
+        return y
+
+    def forward(self, x: Tensor, mask: Tensor | None, by: Rotation) -> Tensor:
+        """(B, N, D) -> (B, N, D)."""
+        x = x + self.attention(self.norm1(x), mask, by)
+        m = self.norm2(x)
+        y: Tensor = x + self.down(F.silu(self.gate(m)) * self.up(m))
+        return y
+
+
+class Decoder(nn.Module):
+    """Token embedding, blocks and final norm. Positions are 0..N-1: padding stands at the end and shifts nobody."""
+
+    def __init__(self, config: LanguageConfig) -> None:
+        super().__init__()
+        self.head_dim, self.rope_base = config.head_dim, config.rope_base
+        self.embedding = nn.Embedding(config.vocab, config.width)
+        self.stack = Stack(config.shape, lambda i: LanguageBlock(config))
+        self.norm = nn.RMSNorm(config.width, eps=config.eps)
+        self._rotation: Rotation | None = None
+
+    def rotation(self, h: Tensor) -> Rotation:
+        """RoPE of a sequence (B, N, D), computed once for a length, device and type."""
+        known = self._rotation
+        if known is None or (known[0].shape[0], known[0].device, known[0].dtype) != (h.shape[1], h.device, h.dtype):
+            known = self._rotation = rotation(h.shape[1], self.head_dim, self.rope_base, h.device, h.dtype)
+        return known
+
+    def forward(self, h: Tensor, mask: Tensor | None) -> Tensor:
+        """The stream behind the last block, before the final norm: (B, N, D), mask (B, 1, 1, N) or None -> (B, N, D)."""
+        y: Tensor = self.stack(h, mask, self.rotation(h))
+        return y

@@ -1,0 +1,146 @@
+"""Policy files: one safetensors file that describes itself, in shards above a size.
+
+Header metadata: {"dtr": canonical JSON of {format, policy, config, processor, plan, provenance, shards}}. Tensors bear our own names with
+the original block indices. Nothing in a file depends on when or where it was written: equal inputs give equal bytes.
+Shards: `path` holds the header and the first tensors; `<stem>-00002-of-00003.safetensors` and so on lie beside it and are named, with
+their SHA-256, in the header.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from dtr.errors import BadCheckpoint, DtrError
+from dtr.policies.base import Policy
+from dtr.policies.processor import Processor
+from dtr.policies.registry import skeleton
+from dtr.provenance import atomic_path, canonical_json, sha256_file
+
+FORMAT = 1
+SHARD_BYTES = 10 * 2**30
+
+
+@dataclass(frozen=True)
+class LoadedPolicy:
+    """A policy with its processor and the header of its file."""
+
+    policy: Policy
+    processor: Processor
+    header: Mapping[str, Any]
+
+
+def save_policy(
+    path: str | Path,
+    policy: Policy,
+    processor: Processor,
+    provenance: Mapping[str, Any],
+    plan: Mapping[str, Any] | None = None,
+    shard_bytes: int = SHARD_BYTES,
+) -> None:
+    """Write a policy, atomically. `provenance`: hashes of what it came from; `plan`: the plan it was dropped by, None when whole."""
+    path = Path(path)
+    groups = _shards({name: t.detach().cpu().contiguous() for name, t in sorted(policy.state_dict().items())}, shard_bytes)
+    shards = {}
+    for k, tensors in enumerate(groups[1:], start=2):
+        shard = path.with_name(f"{path.stem}-{k:05d}-of-{len(groups):05d}.safetensors")
+        with atomic_path(shard) as temporary:
+            save_file(tensors, temporary)
+        shards[shard.name] = sha256_file(shard)
+    header = {
+        "format": FORMAT,
+        "policy": policy.name,
+        "config": policy.config.to_dict(),
+        "processor": processor.to_dict(),
+        "plan": plan,
+        "provenance": dict(provenance),
+        "shards": shards,
+    }
+    with atomic_path(path) as temporary:
+        save_file(groups[0], temporary, metadata={"dtr": canonical_json(header)})
+
+
+def _shards(tensors: dict[str, Tensor], limit: int) -> list[dict[str, Tensor]]:
+    """The tensors in order, in groups of at most `limit` bytes (a larger tensor stands alone)."""
+    groups: list[dict[str, Tensor]] = [{}]
+    size = 0
+    for name, tensor in tensors.items():
+        if groups[-1] and size + tensor.nbytes > limit:
+            groups.append({})
+            size = 0
+        groups[-1][name] = tensor
+        size += tensor.nbytes
+    return groups
+
+
+def read_header(path: str | Path) -> dict[str, Any]:
+    """What a policy file says of itself, without its weights. BadCheckpoint when it is none, truncated, or of a newer format."""
+    try:
+        with safe_open(path, "pt") as file:
+            text = (file.metadata() or {}).get("dtr")
+    except (SafetensorError, OSError) as error:
+        raise _unreadable(path, error) from error
+    if text is None:
+        raise BadCheckpoint(f"{path} is a safetensors file but no policy of this project: import it first, or name the right file.")
+    try:
+        header: dict[str, Any] = json.loads(text)
+        format_ = header["format"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise BadCheckpoint(f"the header of {path} does not read ({error}): fetch or make the file again.") from error
+    if format_ != FORMAT:
+        raise BadCheckpoint(f"{path} has format {format_}, this version reads format {FORMAT}: use the version that wrote it.")
+    return header
+
+
+def load_policy(path: str | Path, device: str | torch.device = "cpu") -> LoadedPolicy:
+    """A policy from its file. BadCheckpoint when the file is truncated, foreign, or contradicts its own configuration."""
+    path, header = Path(path), read_header(path)
+    try:
+        policy = skeleton(header["policy"], header["config"])
+        processor = Processor.from_dict(header["processor"])
+    except (DtrError, KeyError, TypeError) as error:
+        raise BadCheckpoint(f"the header of {path} describes no policy that this version knows ({error}).") from error
+    tensors = _tensors(path)
+    for name, sha256 in header["shards"].items():
+        shard = path.with_name(name)
+        if not shard.exists() or sha256_file(shard) != sha256:
+            raise BadCheckpoint(f"shard {shard} is missing or not the one that {path.name} was written with: fetch both again.")
+        tensors |= _tensors(shard)
+    fill(policy, tensors, str(path))
+    return LoadedPolicy(policy.to(device), processor, header)
+
+
+def fill(policy: Policy, tensors: Mapping[str, Tensor], source: str) -> None:
+    """Give a skeleton its weights; BadCheckpoint when a name is missing or left over or a shape differs."""
+    wanted = {name: tuple(p.shape) for name, p in policy.state_dict().items()}
+    for name in sorted(wanted.keys() | tensors.keys()):
+        want, have = wanted.get(name), tuple(tensors[name].shape) if name in tensors else None
+        if want != have:
+            raise BadCheckpoint(f"{source}: {name} should be {want or 'absent'} and is {have or 'absent'}: the weights are of another model.")
+    frozen = {name for name, p in policy.named_parameters() if not p.requires_grad}
+    policy.load_state_dict(dict(tensors), assign=True)
+    for name, parameter in policy.named_parameters():
+        parameter.requires_grad_(name not in frozen)
+
+
+def _tensors(path: Path) -> dict[str, Tensor]:
+    """All tensors of a file, cloned: memory-mapped ones may be unaligned, which selects other CPU kernels and other last bits."""
+    try:
+        with safe_open(path, "pt") as file:
+            return {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 (not a dict)
+    except (SafetensorError, OSError) as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: str | Path, error: Exception) -> BadCheckpoint:
+    if not Path(path).exists():
+        return BadCheckpoint(f"there is no policy file {path}: name one that exists, or make it first.")
+    return BadCheckpoint(f"{path} is truncated or no safetensors file ({error}): fetch or make it again.")

@@ -1,0 +1,38 @@
+"""Policies by name."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from dtr.errors import unknown
+from dtr.policies.base import Policy
+
+POLICIES = {"openvla_oft": "dtr.policies.openvla_oft:OpenVLAOFT"}
+
+
+def policy_class(name: str) -> type[Policy]:
+    """The class of a policy; UnknownName with the nearest names otherwise."""
+    if name not in POLICIES:
+        raise unknown("policy", name, POLICIES)
+    module, _, attribute = POLICIES[name].partition(":")
+    found: type[Policy] = getattr(importlib.import_module(module), attribute)
+    return found
+
+
+def skeleton(name: str, config: Mapping[str, Any] | Any) -> Policy:
+    """The policy on the `meta` device: all shapes, no memory, no random number drawn. `config`: its dataclass or JSON values."""
+    kind = policy_class(name)
+    with torch.device("meta"):
+        return kind(kind.parse(config) if isinstance(config, Mapping) else config)  # type: ignore[call-arg]
+
+
+def build(name: str, config: Mapping[str, Any] | Any, seed: int) -> Policy:
+    """A policy with initial weights that depend on `seed` alone, fp32 on the CPU."""
+    policy = skeleton(name, config)
+    policy.to_empty(device="cpu")
+    policy.reset_parameters(seed)
+    return policy
