@@ -92,8 +92,8 @@ def wilson(k: int, n: int, level: float = 0.95) -> Interval:
 def mcnemar_exact(pairs: Paired) -> float:
     """Two-sided p-value that arm and baseline succeed equally often (McNemar 1947; exact as in Fagerland et al. 2013, BMC MRM 13:91).
 
-    Only discordant pairs speak: under the null each of the m = gained + lost is a fair coin, so p = min(1, 2 P(X <= min(gained, lost))) with
-    X ~ Binomial(m, 1/2). The null holds stratum by stratum, so pooling suites keeps the test exact.
+    Only discordant pairs speak: under the null each of the m = gained + lost is a fair coin, so p = min(1, 2 P(X <= min(gained, lost)))
+    with X ~ Binomial(m, 1/2). The null holds stratum by stratum, so pooling suites keeps the test exact.
     """
     m = pairs.gained + pairs.lost
     if m == 0:
@@ -104,8 +104,8 @@ def mcnemar_exact(pairs: Paired) -> float:
 def paired_difference(pairs: Paired, level: float = 0.95) -> Interval:
     """Tango's score interval for the paired difference of two proportions (Tango 1998, Stat. Med. 17:891; recommended by Fagerland 2014).
 
-    With b = gained, c = lost: all d with |b - c - n d| <= z sqrt(n (2 q + d (1 - d))), where q is the maximum-likelihood probability of `lost`
-    when the difference is d: q = (sqrt(B^2 - 8 n C) - B) / (4 n), B = -b - c + (2 n - b + c) d, C = -c d (1 - d).
+    With b = gained, c = lost: all d with |b - c - n d| <= z sqrt(n (2 q + d (1 - d))), where q is the maximum-likelihood probability of
+    `lost` when the difference is d: q = (sqrt(B^2 - 8 n C) - B) / (4 n), B = -b - c + (2 n - b + c) d, C = -c d (1 - d).
     Good coverage even at n = 10 with rates near 1, where the Wald interval collapses to a point.
     """
     n, b, c = pairs.n, pairs.gained, pairs.lost

@@ -1,0 +1,99 @@
+"""How rollouts run, and in which fixed order a suite's episodes are counted.
+
+Two success rates are comparable only when everything here but `name`, `trials` and `tasks` is equal: that part is the protocol's
+`conditions`, and its digest stands in every episode's record.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import best_match
+
+from dtr.errors import BadConfig, unknown
+from dtr.provenance import digest
+from dtr.records import schema
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How the rollouts of one success rate run.
+
+    Non-obvious: `batch` is part of the result, not a tuning knob. Matrix products round differently for another number of rows, and
+    even for another place of the same row (measured: 13 % of small products on one AVX-512 core), so every inference is padded to
+    `batch` rows and every episode owns one fixed row of them.
+    """
+
+    name: str
+    trials: int = 50
+    """Initial states of each task: 0 .. trials - 1 of the frozen 50."""
+    seed: int = 0
+    """Given to the simulator before every reset."""
+    chunk: int = 8
+    """Actions executed of each predicted chunk before the next observation."""
+    batch: int = 4
+    """Rows of every padded inference."""
+    settle_steps: int = 10
+    """No-op steps after the reset, before the first observation; not counted in an episode's steps."""
+    max_steps: int | Mapping[str, int] | None = None
+    """Control steps after which an episode has failed: one number, one for some suites by name, or the suite's own."""
+    image_size: int = 64
+    """Side of the rendered square images, in pixels."""
+    tasks: tuple[int, ...] | None = None
+    """Indices of the tasks to run; all of the suite's when None."""
+
+    @classmethod
+    def from_dict(cls, value: Mapping[str, Any], where: str = "the protocol") -> Protocol:
+        """Raises UnknownName for a key that is none, BadConfig for a value out of range."""
+        known = [field.name for field in fields(cls)]
+        for key in value:
+            if key not in known:
+                raise unknown("protocol key", key, known, f"(in {where})")
+        error = best_match(Draft202012Validator(schema("protocol")).iter_errors(dict(value)))
+        if error is not None:
+            raise BadConfig(f"{where} does not validate: {error.json_path}: {error.message}; see schemas/protocol.schema.json.")
+        tasks = value.get("tasks")
+        return cls(**{**value, "tasks": None if tasks is None else tuple(tasks)})
+
+    @classmethod
+    def read(cls, text: str) -> Protocol:
+        """A protocol from inline JSON (text that starts with a brace) or from the path of a JSON file."""
+        inline = text.lstrip().startswith("{")
+        where = "the inline protocol" if inline else text
+        try:
+            value = json.loads(text if inline else Path(text).read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise BadConfig(
+                f"expected a JSON object in {where}, but it cannot be read ({error}); see schemas/protocol.schema.json."
+            ) from error
+        if not isinstance(value, dict):
+            raise BadConfig(f"expected a JSON object in {where}, got {type(value).__name__}; see schemas/protocol.schema.json.")
+        return cls.from_dict(value, where)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON value that `from_dict` reads."""
+        return asdict(self) | {"tasks": None if self.tasks is None else list(self.tasks)}
+
+    def limit(self, suite: str, default: int) -> int:
+        """Control steps after which an episode of `suite` has failed, where `default` is the suite's own number."""
+        if isinstance(self.max_steps, Mapping):
+            return self.max_steps.get(suite, default)
+        return self.max_steps or default
+
+    def conditions(self, max_steps: int) -> str:
+        """Digest of what must be equal for two episodes on one initial state to be comparable."""
+        parts = ("seed", "chunk", "batch", "settle_steps", "image_size")
+        return digest({part: getattr(self, part) for part in parts} | {"max_steps": max_steps})
+
+    def row(self, task_index: int, init_state: int) -> int:
+        """The row of the padded batch that this episode owns.
+
+        It depends on nothing but the episode, so results cannot depend on worker count, order or a sample's size; neighbours in
+        the order of work get different rows, so batches fill.
+        """
+        return (task_index + init_state) % self.batch

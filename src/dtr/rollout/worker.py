@@ -1,0 +1,137 @@
+"""A worker process: one simulator, one episode at a time, no policy and no torch.
+
+The conversation over one pipe, worker's words indented:
+
+    Order                        play this episode
+        Frame                    what the policy may see now
+    actions (chunk, 7)           these, in this order; stepped unseen
+        Frame ...
+        Finished                 the goal holds, or the step limit is reached
+    Order ... (or the pipe closes: go home)
+
+A DtrError is sent as it is (the user can mend it, the run ends). Any other exception is sent as Crash and ends the process.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from dtr.errors import DtrError
+from dtr.rollout.episode import Key
+
+if TYPE_CHECKING:
+    from dtr.sim.simulator import Frame
+    from dtr.sim.suites import Task
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+class SimulatorLike(Protocol):
+    """What the rollout needs of `dtr.sim.simulator.Simulator`."""
+
+    def reset(self, state: Array, seed: int, settle_steps: int) -> None:
+        """Start an episode."""
+
+    def step(self, action: Array) -> bool:
+        """One control step; True when the goal holds."""
+
+    def observe(self) -> Frame:
+        """Render now."""
+
+    def close(self) -> None:
+        """Free the scene."""
+
+
+Factory = Callable[["Task", int], SimulatorLike]
+"""(task, image size in pixels) -> a simulator of it. Must be picklable: a function of a module."""
+
+
+def build_simulator(task: Task, image_size: int) -> SimulatorLike:
+    """The real one (2 to 3 s)."""
+    from dtr.sim.simulator import Simulator
+
+    return Simulator(task, image_size=image_size)
+
+
+@dataclass(frozen=True)
+class Order:
+    """An episode to play: where it starts and when it has failed. `film`: also render every step of it."""
+
+    key: Key
+    task: Task
+    state: Array = field(repr=False)
+    max_steps: int
+    settle_steps: int
+    image_size: int
+    film: bool = False
+
+
+@dataclass(frozen=True)
+class Finished:
+    """The end of an episode. `film` (steps + 1, H, W, 3) uint8 is the agent view of every step, if the order asked for it."""
+
+    success: bool
+    steps: int
+    inferences: int
+    film: Array | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True)
+class Crash:
+    """An exception that is no DtrError, as text."""
+
+    message: str
+
+
+def serve(connection: Connection, factory: Factory) -> None:
+    """A worker's life: play orders until the pipe closes. It keeps its simulator while the task stays the same."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the owner's to handle
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)  # nothing may ever ask a question here
+    simulator: SimulatorLike | None = None
+    scene: tuple[str, int] | None = None
+    try:
+        while True:
+            order: Order = connection.recv()
+            if scene != (order.task.name, order.image_size):
+                if simulator is not None:
+                    simulator.close()
+                simulator, scene = factory(order.task, order.image_size), (order.task.name, order.image_size)
+            assert simulator is not None
+            connection.send(play(simulator, order, connection))
+    except (EOFError, BrokenPipeError, ConnectionResetError):
+        return  # the owner is done, or gone
+    except DtrError as error:
+        connection.send(error)
+    except Exception as error:
+        connection.send(Crash(f"{type(error).__name__}: {error}"))
+        raise
+
+
+def play(simulator: SimulatorLike, order: Order, policy: Connection) -> Finished:
+    """One episode: look, ask for a chunk of actions, execute it unseen, until the goal holds or the steps are used up."""
+    simulator.reset(order.state, order.key.seed, order.settle_steps)
+    film: list[Array] = []
+    steps = inferences = 0
+    success = False
+    while not success and steps < order.max_steps:
+        frame = simulator.observe()
+        policy.send(frame)
+        actions: Array = policy.recv()
+        inferences += 1
+        if order.film and not film:
+            film.append(frame.images[0])
+        for action in actions[: order.max_steps - steps]:
+            success = simulator.step(action)
+            steps += 1
+            if order.film:
+                film.append(simulator.observe().images[0])
+            if success:
+                break
+    return Finished(success, steps, inferences, np.stack(film) if film else None)
