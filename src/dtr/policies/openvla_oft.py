@@ -106,8 +106,8 @@ class OpenVLAOFT(Policy):
         fused = torch.cat([tower(pixels[:, :, k].flatten(0, 1)) for k, tower in enumerate((self.dino, self.siglip))], dim=-1)
         return fused.view(-1, c.images * c.patches, c.features)
 
-    def embed(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor | None]:
-        """The sequence h_0 (B, N, D), the first read-out position of each sample (B,), and which tokens are valid (B, N), None = all."""
+    def embed(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        """The sequence h_0 (B, N, D), the first read-out position of each sample (B,), and which tokens are valid (B, N)."""
         ids, proprio = batch["input_ids"], self.proprio(batch["proprio"]).unsqueeze(1)
         B, T = ids.shape
         lengths = batch["attention_mask"].sum(1)
@@ -118,9 +118,7 @@ class OpenVLAOFT(Policy):
         text = self.language.embedding(ids).masked_fill(placeholder.unsqueeze(-1), 0)
         visual = [self.projector(self.features(batch["pixel_values"])), proprio]
         h = torch.cat([text[:, :1], *visual, text[:, 1:]], dim=1)
-        valid = None
-        if not bool((lengths == T).all()):
-            valid = torch.arange(h.shape[1], device=ids.device) < (lengths + h.shape[1] - T)[:, None]
+        valid = torch.arange(h.shape[1], device=ids.device) < (lengths + h.shape[1] - T)[:, None]
         return h, first + self._config.visual_tokens, valid
 
     def action_states(self, h: Tensor, first: Tensor) -> Tensor:
@@ -135,15 +133,19 @@ class OpenVLAOFT(Policy):
         y: Tensor = self.action(states.reshape(states.shape[0], self._config.chunk, -1))
         return y
 
-    def forward(self, batch: Batch) -> Tensor:
-        """(B, C, A) normalised actions, differentiable."""
+    def forward(self, batch: Batch, always_mask: bool = True) -> Tensor:
+        """(B, C, A) normalised actions, differentiable.
+
+        Without padding no mask is needed, which is faster and may differ in the last bits. Training takes that path; inference
+        (`always_mask`) does not, so that a row's bits never depend on whether another row of its batch is padded.
+        """
         h, first, valid = self.embed(batch)
-        mask = None if valid is None else valid[:, None, None, :]
+        mask = valid[:, None, None, :] if always_mask or not bool(valid.all()) else None
         return self.decode(self.action_states(self.language(h, mask), first))
 
     def losses(self, batch: Batch) -> Tensor:
         """(B,) mean absolute error over the chunk."""
-        return (self(batch) - batch["actions"]).abs().mean(dim=(1, 2))
+        return (self(batch, always_mask=False) - batch["actions"]).abs().mean(dim=(1, 2))
 
     @torch.no_grad()
     def act(self, batch: Batch) -> Tensor:

@@ -1,0 +1,70 @@
+"""A folder of golden values."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from dtr.errors import BadCheckpoint, BadConfig
+
+Tensors = dict[str, torch.Tensor]
+
+
+@dataclass(frozen=True)
+class Golden:
+    """The folder, its configuration, and its files on demand."""
+
+    folder: Path
+    config: Mapping[str, Any]
+
+    @classmethod
+    def read(cls, folder: str | Path) -> Golden:
+        """The folder's configuration. BadCheckpoint when there is none."""
+        config = _json(Path(folder), "config.json")
+        if not isinstance(config, dict):
+            raise BadCheckpoint(f"{folder}/config.json should be an object, got {type(config).__name__}: name a folder of golden values.")
+        return cls(Path(folder), config)
+
+    def value(self, path: str) -> Any:
+        """A field of config.json by its dotted path; BadConfig when it is not there."""
+        value: Any = self.config
+        for key in path.split("."):
+            if not isinstance(value, Mapping) or key not in value:
+                raise BadConfig(f"{self.folder}/config.json has no field {path}, which the comparison needs: complete the folder.")
+            value = value[key]
+        return value
+
+    def optional(self, path: str, default: Any) -> Any:
+        """A field of config.json, `default` where it is absent."""
+        value: Any = self.config
+        for key in path.split("."):
+            if not isinstance(value, Mapping) or key not in value:
+                return default
+            value = value[key]
+        return value
+
+    def json(self, name: str) -> Any:
+        """The content of a JSON file of the folder."""
+        return _json(self.folder, name)
+
+    def tensors(self, name: str) -> Tensors:
+        """The tensors of a safetensors file, cloned: unaligned memory-mapped ones can select other CPU kernels (1e-5 was seen)."""
+        path = self.folder / name
+        try:
+            return {key: tensor.clone() for key, tensor in load_file(path).items()}
+        except (SafetensorError, OSError) as error:
+            raise BadCheckpoint(f"{path} does not read ({error}): name a whole folder of golden values.") from error
+
+
+def _json(folder: Path, name: str) -> Any:
+    try:
+        return json.loads((folder / name).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise BadCheckpoint(f"{folder / name} does not read ({error}): name a whole folder of golden values.") from error
