@@ -1,0 +1,79 @@
+"""Carry a plan out: the policy that comes back is smaller, and its file says what went."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from dtr.cost import config_digest, text_length
+from dtr.dropping.cut import COMPONENTS, METRICS, parse_cut
+from dtr.dropping.plan import Plan, carry_out, resolve, write_plan
+from dtr.dropping.scores import Score, read_score
+from dtr.errors import PlanMismatch
+from dtr.policies.base import Policy
+from dtr.policies.file import load_policy, save_policy
+from dtr.provenance import digest, sha256_file, write_run_record
+from dtr.records import validate
+
+
+def drop(policy: Policy, plan: Plan) -> Policy:
+    """Delete from `policy` what `plan` drops, and return it: h_i = h_{i-1} where a block was, its parameters gone.
+
+    Raises PlanMismatch, and changes nothing, when the plan is for another policy.
+    """
+    plan.check(policy)
+    carry_out(policy, plan.dropped, plan.width[1] if plan.width else None)
+    if config_digest(policy) != plan.digest:
+        raise PlanMismatch(f"the plan of cut {plan.cut!r} promises {plan.digest}, but leaves {config_digest(policy)}; make it again with `dtr drop`.")
+    return policy
+
+
+def check_header(header: Mapping[str, Any], path: str | Path) -> None:
+    """Raises PlanMismatch when the plan in a policy file's header contradicts the configuration beside it."""
+    plan = header.get("plan")
+    if plan is None:
+        return
+    validate(plan, "plan", f"the plan in the header of {path}")
+    have = digest({"policy": header["policy"], "config": header["config"]})
+    if plan["digest"] != have:
+        raise PlanMismatch(f"{path} carries a plan that leaves {plan['digest']}, but its configuration is {have}; drop it again.")
+
+
+def add_parser(verbs: Any) -> None:
+    """Declare `dtr drop`."""
+    known = f"Components: {', '.join(COMPONENTS)}. Rules: half, ends, keep-<i>_<j>..., <metric>-<k> ({', '.join(METRICS)}). Union: +."
+    p = verbs.add_parser("drop", help="remove blocks from a policy", description=f"Remove blocks from a policy by a cut. {known}")
+    p.add_argument("--policy", type=Path, required=True, help="policy file")
+    p.add_argument("--cut", required=True, help="for example language-half, language-gateprobe-9, vision-ends+language-keep-0_5, none")
+    p.add_argument("--scores", type=Path, nargs="*", default=[], help="score files, for cuts by a metric")
+    p.add_argument("--plan-out", type=Path, required=True, help="plan.json")
+    p.add_argument("--out", type=Path, required=True, help="the smaller policy file")
+    p.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Resolve the cut, write the plan, write the smaller policy."""
+    started, cut = time.time(), parse_cut(args.cut)
+    scores = by_metric(read_score(path) for path in args.scores)
+    loaded = load_policy(args.policy)
+    check_header(loaded.header, args.policy)
+    plan = resolve(cut, loaded.policy, scores, text_length(loaded.processor))
+    record = plan.to_json()
+    validate(record, "plan", args.plan_out)
+    provenance = dict(loaded.header["provenance"]) | {"dropped_from": sha256_file(args.policy)}
+    save_policy(args.out, drop(loaded.policy, plan), loaded.processor, provenance, plan=record)
+    write_plan(args.plan_out, plan)
+    write_run_record(args.out, started)
+
+
+def by_metric(scores: Iterable[Score]) -> dict[str, Score]:
+    """Scores by metric. Raises PlanMismatch when two are of the same metric."""
+    found: dict[str, Score] = {}
+    for score in scores:
+        if score.metric in found:
+            raise PlanMismatch(f"expected one score file a metric, got two of {score.metric}; pass the one that should choose the blocks.")
+        found[score.metric] = score
+    return found
