@@ -1,0 +1,125 @@
+"""Stage `demonstrate`: the scripted expert acts in a suite, under noise; what succeeded is kept as states and clean actions.
+
+The noise is an Ornstein-Uhlenbeck process on the executed translation, its strength drawn anew for each episode between 0 and
+`noise`; the label stays what the expert wanted, so the data show how to come back to the path. Scenes are drawn from LIBERO's
+sampler with seeds far from those of the 50 fixed initial states, which stay unseen.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dtr.errors import BadConfig, BadDemonstrations
+from dtr.progress import Progress
+from dtr.provenance import write_run_record
+from dtr.sim.expert import Expert
+from dtr.sim.suites import TRIALS, Task, initial_states, suite
+
+SEED_BASE = 1_000_000
+"""Scenes of demonstrations are seeded from here up; the fixed initial states took 0..49."""
+
+MEMORY = 0.85
+"""Correlation of the noise from one step to the next."""
+
+
+@dataclass(frozen=True)
+class Order:
+    """What to record: `episodes` kept a task, noise strength in action units, one seed for all, and how many fixed states test the expert."""
+
+    episodes: int
+    noise: float
+    seed: int
+    checks: int
+
+    def __post_init__(self) -> None:
+        if self.episodes < 1 or not 0 <= self.noise <= 1 or not 0 <= self.checks <= TRIALS:
+            raise BadConfig(f"demonstrate expects episodes >= 1, noise in [0, 1] and checks in 0..{TRIALS}, got {self}.")
+
+
+def add_parser(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the verb `demonstrate` to the command line."""
+    parser = verbs.add_parser("demonstrate", help="record the scripted expert in a suite")
+    parser.add_argument("--suite", required=True)
+    parser.add_argument("--episodes", type=int, required=True, help="successful episodes to keep for each task")
+    parser.add_argument("--noise", type=float, default=0.1, help="strength of the noise on the executed action (action units)")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--checks", type=int, default=10, help="fixed initial states a task on which the expert's success without noise is counted")
+    parser.add_argument("--processes", type=int, default=1)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Record one suite, one process a task."""
+    from dtr.data.demonstrations import write_demonstrations
+
+    started = time.time()
+    order = Order(args.episodes, args.noise, args.seed, args.checks)
+    tasks = suite(args.suite).tasks
+    context = multiprocessing.get_context("spawn")
+    with context.Pool(min(args.processes, len(tasks))) as pool, Progress(f"demonstrate {args.suite}", len(tasks), "tasks") as progress:
+        recordings = []
+        for recording in pool.imap(_record, [(task, order) for task in tasks]):
+            recordings.append(recording)
+            progress.update()
+    counts = {task.name: count for task, (_, count) in zip(tasks, recordings, strict=True)}
+    facts = {"expert": counts, "noise": order.noise, "seed": order.seed, "max_steps": suite(args.suite).max_steps}
+    write_demonstrations(args.out, args.suite, [recorded for recorded, _ in recordings], facts)
+    write_run_record(args.out / "meta.json", started)
+
+
+def _record(job: tuple[Task, Order]) -> tuple[Any, dict[str, int]]:
+    return record(*job)
+
+
+def record(task: Task, order: Order) -> tuple[Any, dict[str, int]]:
+    """The TaskDemonstrations of `task`, and the expert's counts: kept of tried under noise, successes of checks without."""
+    from dtr.data.demonstrations import TaskDemonstrations
+    from dtr.sim.simulator import Simulator, sample_scene
+
+    limit = suite(task.suite).max_steps
+    simulator = Simulator(task, render=False)
+    states = initial_states(task)[: order.checks]
+    clean = sum(_act(simulator, state, trial, limit, 0.0)[1] for trial, state in enumerate(states))
+    episodes: list[tuple[int, list[tuple[np.ndarray, ...]]]] = []
+    tried = 0
+    while len(episodes) < order.episodes:
+        if tried >= 4 * order.episodes + 20:
+            raise BadDemonstrations(f"{task.name}: the expert succeeded in {len(episodes)} of {tried} episodes at noise {order.noise}; expected a quarter or more: lower --noise.")
+        seed = SEED_BASE + 100_000 * order.seed + 10_000 * task.index + tried
+        tried += 1
+        sample_scene(simulator.env, seed)
+        steps, success = _act(simulator, simulator.state(), seed, limit, order.noise)
+        if success:
+            episodes.append((seed, steps))
+    simulator.close()
+    columns = [np.stack([step[k] for _, steps in episodes for step in steps]) for k in range(3)]
+    episode = np.repeat(np.arange(len(episodes)), [len(steps) for _, steps in episodes])
+    seeds = np.array([seed for seed, _ in episodes])
+    recorded = TaskDemonstrations(task.name, task.language, task.index, *columns, episode=episode, seed=seeds)
+    return recorded, {"kept": len(episodes), "tried": tried, "clean_successes": clean, "clean_trials": len(states)}
+
+
+def _act(simulator: Any, state: np.ndarray, seed: int, limit: int, noise: float) -> tuple[list[tuple[np.ndarray, ...]], bool]:
+    """One episode of the expert from `state`: its steps as (qpos, proprioception, label), and whether it succeeded."""
+    simulator.reset(state, seed)
+    expert = Expert.of(simulator)
+    rng = np.random.default_rng(seed)
+    strength, drift = noise * rng.random(), np.zeros(3)
+    steps = []
+    for _ in range(limit):
+        label = expert.act()
+        steps.append((simulator.qpos(), simulator.proprioception(), label))
+        drift = MEMORY * drift + rng.normal(0.0, 1.0, 3) * strength
+        executed = label.copy()
+        executed[:3] = np.clip(label[:3] + drift, -1.0, 1.0)
+        if simulator.step(executed):
+            return steps, True
+    return steps, False

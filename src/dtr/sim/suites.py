@@ -1,0 +1,130 @@
+"""Suites: lists of tasks in LIBERO's BDDL format, each with fixed initial states. Ours are in this package, LIBERO's in its own.
+
+A suite is named as in LIBERO (`libero_spatial`) or after it (`embedded_spatial`). Listing suites imports no simulator.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from dtr.errors import MissingAssets, unknown
+
+EMBEDDED = Path(__file__).parent / "embedded"
+TRIALS = 50
+"""Fixed initial states of every task, as in LIBERO."""
+
+MAX_STEPS = {
+    "embedded_spatial": 140,
+    "embedded_object": 140,
+    "embedded_goal": 140,
+    "embedded_long": 260,
+    "embedded_pretrain": 140,
+    "libero_spatial": 220,
+    "libero_object": 280,
+    "libero_goal": 300,
+    "libero_10": 520,
+}
+"""20 Hz control steps after which an episode has failed. LIBERO's are those of OpenVLA-OFT's run_libero_eval.py; ours are twice the expert's longest."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """One instruction in one scene. `language` is what the policy reads, `bddl` what the simulator loads."""
+
+    suite: str
+    index: int
+    name: str
+    language: str
+    bddl: Path
+
+    @property
+    def embedded(self) -> bool:
+        """Whether its scene is built from this package and the robosuite wheel alone."""
+        return self.suite.startswith("embedded_")
+
+
+@dataclass(frozen=True)
+class Suite:
+    """Tasks that are reported as one number."""
+
+    name: str
+    tasks: tuple[Task, ...]
+    max_steps: int
+
+
+def suite(name: str) -> Suite:
+    """The suite called `name`. Raises UnknownName, or MissingAssets for a LIBERO suite whose assets are not named."""
+    if name not in MAX_STEPS:
+        raise unknown("suite", name, MAX_STEPS)
+    files = sorted((EMBEDDED / "bddl" / name).glob("*.bddl")) if name.startswith("embedded_") else _libero_files(name)
+    tasks = tuple(Task(name, i, path.stem, _language(path), path) for i, path in enumerate(files))
+    return Suite(name, tasks, MAX_STEPS[name])
+
+
+def initial_states(task: Task) -> np.ndarray:
+    """The fixed initial states of `task`, (50, 1 + nq + nv): flat MuJoCo states [time, qpos, qvel] before the robot settles."""
+    if not task.embedded:
+        return _libero_states(task)
+    path = EMBEDDED / "init" / f"{task.suite}.npz"
+    expected = _hashes().get(f"init/{task.suite}.npz")
+    if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != expected:
+        raise MissingAssets(f"{path} is missing or changed: expected SHA-256 {expected}; check it out again, or freeze the suites anew with `dtr suites`.")
+    with np.load(path) as arrays:
+        states: np.ndarray = arrays[task.name]
+    return states
+
+
+def _hashes() -> dict[str, str]:
+    lines = (EMBEDDED / "SHA256SUMS").read_text().split("\n")
+    return {name: value for value, name in (line.split("  ", 1) for line in lines if line)}
+
+
+def _language(path: Path) -> str:
+    """The (:language ...) line of a BDDL file."""
+    text = path.read_text(encoding="utf-8")
+    return text.split("(:language", 1)[1].split(")", 1)[0].strip().lower()
+
+
+def libero_assets() -> Path:
+    """LIBERO's asset folder, from DTR_LIBERO_ASSETS. Raises MissingAssets when it is not set or has no scenes."""
+    value = os.environ.get("DTR_LIBERO_ASSETS")
+    if not value or not (Path(value) / "scenes").is_dir():
+        raise MissingAssets(
+            f"LIBERO's own suites need its asset folder (with scenes/ in it), but DTR_LIBERO_ASSETS is {value or 'not set'}: "
+            "set it to the `assets` folder of a LIBERO checkout; the embedded_* suites need none."
+        )
+    return Path(value)
+
+
+def _libero_root() -> Path:
+    import importlib.util
+
+    found = importlib.util.find_spec("libero")
+    if found is None or not found.submodule_search_locations:
+        raise MissingAssets("LIBERO's code is not installed: expected the package hf-libero; run `make setup`.")
+    return Path(next(iter(found.submodule_search_locations))) / "libero"
+
+
+def _libero_files(name: str) -> list[Path]:
+    libero_assets()
+    from dtr.sim.setup import bootstrap
+
+    bootstrap()
+    from libero.libero.benchmark.libero_suite_task_map import libero_task_map
+
+    return [_libero_root() / "bddl_files" / name / f"{task}.bddl" for task in libero_task_map[name]]
+
+
+def _libero_states(task: Task) -> np.ndarray:
+    import torch
+
+    path = _libero_root() / "init_files" / task.suite / f"{task.name}.pruned_init"
+    if not path.is_file():
+        raise MissingAssets(f"no initial states for {task.suite}/{task.name}: expected {path}; reinstall hf-libero with `make setup`.")
+    states: np.ndarray = torch.load(path, weights_only=False)  # LIBERO ships pickles of NumPy arrays
+    return np.asarray(states)
