@@ -16,7 +16,7 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from typing import TYPE_CHECKING
@@ -129,7 +129,7 @@ class Engine:
         self.infer, self.protocol, self.workers, self.factory = infer, protocol, workers, factory
         self.hang_s, self.patience_s = hang_s, patience_s
 
-    def run(self, orders: Sequence[Order]) -> Iterator[Result]:
+    def run(self, orders: Sequence[Order]) -> Generator[Result, None, None]:
         """Play every order; yields results as they come. Raises the DtrError of a worker (no GL library, ...) at once."""
         schedule = Schedule(orders)
         crew = [Hand(self.factory) for _ in range(min(self.workers, len(orders)))]

@@ -1,0 +1,33 @@
+"""How far two ways of running the same episodes agree."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from dtr.errors import BadRecord
+from dtr.rollout.episode import Episode, Key
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """`pairs` episodes of one key on both sides, of which `flipped` ended otherwise and `identical` have equal records but the policy."""
+
+    pairs: int
+    identical: int
+    flipped: tuple[Key, ...]
+
+    @property
+    def same_outcome(self) -> int:
+        """Pairs with the same outcome."""
+        return self.pairs - len(self.flipped)
+
+
+def agreement(one: Sequence[Episode], other: Sequence[Episode]) -> Agreement:
+    """Compare episodes by key; keys of one side only are left out. Raises BadRecord when there is no common key."""
+    others = {episode.key: episode for episode in other}
+    pairs = [(episode, others[episode.key]) for episode in one if episode.key in others]
+    if not pairs:
+        raise BadRecord("the two sets of episodes have no initial state in common: compare runs of one suite and seed.")
+    identical = sum((a.outcome, a.steps, a.inferences) == (b.outcome, b.steps, b.inferences) for a, b in pairs)
+    return Agreement(len(pairs), identical, tuple(sorted(a.key for a, b in pairs if a.outcome != b.outcome)))

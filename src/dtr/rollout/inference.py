@@ -1,0 +1,76 @@
+"""The policy's side of a rollout: requests of any number in, one padded batch of fixed shape through the model, chunks of actions out.
+
+Why the shape is fixed (measured on one core, MKL 2024.2, AVX-512; repeated by tests/unit/test_rollout_inference.py): the bits of a row
+depend on the number of rows (10 % of small products) and on the row's place (13 %), because BLAS treats the last rows of a matrix by
+other kernels than the first; on the content of the other rows they never depend. So the number of rows and the text length are fixed
+here, and the engine gives every episode one place.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from dtr.errors import BadConfig
+from dtr.policies.base import Observation, Policy
+from dtr.policies.processor import Processor
+from dtr.rollout.protocol import Protocol
+from dtr.rollout.worker import Array
+
+if TYPE_CHECKING:
+    from dtr.sim.simulator import Frame
+
+
+class Inference:
+    """Rows of (frame, instruction) -> rows of environment actions (chunk, 7) float64.
+
+    `instructions` are all that may ever be asked for in this suite: the longest one fixes the text length where the processor does not.
+    """
+
+    def __init__(self, policy: Policy, processor: Processor, rows: int, instructions: Sequence[str]) -> None:
+        longest = int(processor.text(instructions)[0].shape[1])
+        self.policy, self.rows = policy.eval(), rows
+        self.processor = dataclasses.replace(processor, text_tokens=processor.text_tokens or longest)
+
+    def __call__(self, requests: Mapping[int, tuple[Frame, str]]) -> dict[int, Array]:
+        """Rows that nobody asked for are filled with a copy of one that somebody did."""
+        given = {row: Observation(frame.images, frame.state, text) for row, (frame, text) in requests.items()}
+        filler = next(iter(given.values()))
+        batch = self.processor.inputs([given.get(row, filler) for row in range(self.rows)])
+        normalised = self.policy.act({name: tensor.to(self.policy.device) for name, tensor in batch.items()})
+        actions = self.processor.actions(normalised)
+        return {row: actions[row] for row in given}
+
+
+def build_inference(policy: Policy, processor: Processor, protocol: Protocol, instructions: Sequence[str]) -> Inference:
+    """One thread and deterministic kernels. Raises BadConfig when policy and protocol do not fit."""
+    if protocol.chunk > processor.chunk:
+        expected = f"at most {processor.chunk} executed actions a chunk"
+        raise BadConfig(f"this policy predicts {expected}, but the protocol {protocol.name} has chunk={protocol.chunk}: lower it.")
+    if protocol.image_size != processor.image_size:
+        raise BadConfig(
+            f"this policy sees images of {processor.image_size} px, but the protocol {protocol.name} renders {protocol.image_size} px: "
+            "set its image_size."
+        )
+    torch.set_num_threads(1)
+    return Inference(policy, processor, protocol.batch, instructions)
+
+
+def action_gap(policy: Policy, processor: Processor, requests: Sequence[tuple[Frame, str]], sizes: Sequence[int]) -> Mapping[int, float]:
+    """The largest difference of any action number between batches of 1 and padded batches of each size, over every row; no gripper.
+
+    The gripper is left out because it is a sign: its flips show as 2.0 and in the episodes.
+    """
+    instructions = [text for _, text in requests]
+    alone = Inference(policy, processor, 1, instructions)
+    expected = [alone({0: request})[0][:, :-1] for request in requests]
+    gaps: dict[int, float] = {}
+    for size in sizes:
+        infer = Inference(policy, processor, size, instructions)
+        found = [(i, infer({row: request})[row][:, :-1]) for i, request in enumerate(requests) for row in range(size)]
+        gaps[size] = max(float(np.abs(actions - expected[i]).max()) for i, actions in found)
+    return gaps

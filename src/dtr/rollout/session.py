@@ -1,0 +1,113 @@
+"""One policy under one protocol on one suite: from orders to records, with a journal in between, and to films."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from dtr.errors import BadRecord, Interrupted
+from dtr.progress import Progress
+from dtr.provenance import digest
+from dtr.rollout.engine import Engine, Infer, Result
+from dtr.rollout.episode import Episode, Journal, Key, Outcome
+from dtr.rollout.protocol import Protocol
+from dtr.rollout.video import write_contact_sheet, write_film
+from dtr.rollout.worker import Factory, Order, build_simulator
+from dtr.sim.suites import Suite
+
+
+class Session:
+    """One policy under one protocol on one suite."""
+
+    def __init__(
+        self, infer: Infer, protocol: Protocol, tasks: Suite, policy: str, workers: int, hang_s: float, factory: Factory = build_simulator
+    ) -> None:
+        self.engine = Engine(infer, protocol, workers, factory, hang_s)
+        self.suite, self.policy = tasks.name, policy
+        self.conditions = protocol.conditions(protocol.limit(tasks.name, tasks.max_steps))
+        self.played = 0
+
+    def roll_out(self, orders: Sequence[Order], state_dir: Path) -> list[Episode]:
+        """Play what is not finished yet (errors of earlier runs are played again); returns the episodes of all orders.
+
+        Finished episodes are kept in a journal that belongs to this policy file and these conditions, until all are there without error.
+        """
+        path = state_dir / f"{self.suite}-{digest([self.policy, self.conditions])}.jsonl"
+        with Journal(path) as journal, stopped_by_signals(journal, len(orders)):
+            finished = {key for key, episode in journal.episodes.items() if episode.outcome != "error"}
+            missing = [order for order in orders if order.key not in finished]
+            with Progress(f"rollout {self.suite}", len(orders), "episode", done=len(orders) - len(missing)) as progress:
+                for episode in self.play(missing):
+                    journal.append(episode)
+                    done = [e.outcome == "success" for e in journal.episodes.values() if e.outcome != "error"]
+                    progress.update(1, success_rate=sum(done) / max(1, len(done)))
+            episodes = [journal.episodes[order.key] for order in orders]
+            if all(episode.outcome != "error" for episode in episodes):
+                path.unlink()
+        return episodes
+
+    def play(self, orders: Sequence[Order]) -> Iterator[Episode]:
+        """Records as they come."""
+        with closing(self.engine.run(orders)) as results:
+            for result in results:
+                self.played += 1
+                yield self.record(result)
+
+    def record(self, result: Result) -> Episode:
+        """The record of one finished or failed order."""
+        order, end = result.order, result.finished
+        outcome: Outcome = "error" if end is None else "success" if end.success else "failure"
+        steps, inferences = (end.steps, end.inferences) if end else (0, 0)
+        k = order.key
+        return Episode(
+            k.suite,
+            order.task.name,
+            k.task_index,
+            k.init_state,
+            k.seed,
+            outcome,
+            steps,
+            inferences,
+            result.error,
+            self.conditions,
+            self.policy,
+        )
+
+    def film(self, orders: Sequence[Order], known: Mapping[Key, Episode], folder: Path) -> None:
+        """Play the orders once more with every step rendered. Raises BadRecord when one of them ends otherwise than it did."""
+        last = []
+        with closing(self.engine.run([replace(order, film=True) for order in orders])) as results:
+            for result in results:
+                again, key = self.record(result), result.order.key
+                if again != known[key]:
+                    raise BadRecord(
+                        f"filmed, {key} ended otherwise: expected {known[key].line.strip()}, got {again.line.strip()}; this is a bug."
+                    )
+                if result.finished is not None and result.finished.film is not None:
+                    write_film(folder / f"{key.suite}.{key.task_index}.{key.init_state}.{again.outcome}.mp4", result.finished.film)
+                    if again.outcome == "failure":
+                        last.append((key, result.finished.film[-1]))
+        if last:
+            write_contact_sheet(folder / "failures.png", [(str(key), picture) for key, picture in sorted(last, key=lambda item: item[0])])
+        print(f"films of {len(orders)} episodes in {folder}", file=sys.stderr)
+
+
+@contextmanager
+def stopped_by_signals(journal: Journal, total: int) -> Iterator[None]:
+    """Turn Ctrl-C and SIGTERM into Interrupted; what is finished is in the journal."""
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    previous = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    except KeyboardInterrupt:
+        kept = f"{len(journal.episodes)} of {total} episodes are kept in {journal.path}"
+        raise Interrupted(f"rollout stopped: {kept}; the same command goes on from there.") from None
+    finally:
+        signal.signal(signal.SIGTERM, previous)
