@@ -30,7 +30,7 @@ class Score:
     """Importance of every block of one policy.
 
     policy, source: name and configuration digest of the policy scored; weights: SHA-256 of its file.
-    calibration: names of the data sets, in order; samples: how many frames; seed: how they were chosen.
+    calibration: names of the data sets, in order; data: their SHA-256; samples: how many frames; seed: how they were chosen.
     blocks: block name -> BlockScore. Lower means: loses less when the block goes.
     """
 
@@ -39,6 +39,7 @@ class Score:
     source: str
     weights: str
     calibration: tuple[str, ...]
+    data: str
     samples: int
     seed: int
     blocks: Mapping[str, BlockScore]
@@ -62,6 +63,7 @@ class Score:
             "source": self.source,
             "weights": self.weights,
             "calibration": list(self.calibration),
+            "data": self.data,
             "samples": self.samples,
             "seed": self.seed,
             "blocks": {name: vars(block) for name, block in self.blocks.items()},
@@ -71,7 +73,7 @@ class Score:
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Score:
         """The inverse of `to_json`; `value` has been validated (see `read_score`)."""
-        fields = {name: value[name] for name in ("metric", "policy", "source", "weights", "samples", "seed")}
+        fields = {name: value[name] for name in ("metric", "policy", "source", "weights", "data", "samples", "seed")}
         blocks = {name: BlockScore(**block) for name, block in value["blocks"].items()}
         return cls(**fields, calibration=tuple(value["calibration"]), blocks=blocks)
 

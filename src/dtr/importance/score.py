@@ -1,0 +1,119 @@
+"""Score every block of a policy on a calibration set: the verb `score`.
+
+    score(B) = mean over calibration samples of metric(B, x),   standard error = s / sqrt(n)
+
+The frames are drawn without replacement by `seed`; every metric has the same signature and sees the same frames.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from dtr.cost import config_digest
+from dtr.data.dataset import Dataset, join
+from dtr.data.lerobot import read_lerobot
+from dtr.dropping import BlockScore, Score, check_header, write_score
+from dtr.dropping.cut import METRICS
+from dtr.errors import BadConfig, BadDemonstrations, unknown
+from dtr.importance.gateprobe import gateprobe
+from dtr.importance.leave_one_out import loss_changes
+from dtr.policies.base import Batch, Policy
+from dtr.policies.file import LoadedPolicy, load_policy
+from dtr.policies.processor import Processor
+from dtr.progress import Progress
+from dtr.provenance import sha256_file, write_run_record
+from dtr.records import validate
+
+Metric = Callable[[Policy, Batch, Iterable[str] | None], Mapping[str, Tensor]]
+"""(policy, batch of B samples, components or None) -> block name -> (B,) importance of the block for each sample."""
+
+FUNCTIONS: Mapping[str, Metric] = {"gateprobe": gateprobe, "leave_one_out": loss_changes}
+
+
+def calibration_rows(data: Dataset, samples: int, seed: int) -> NDArray[np.int64]:
+    """The frames to score on: `samples` different rows of `data`, ascending. Raises BadDemonstrations when there are too few."""
+    if samples < 2:
+        raise BadConfig(f"expected at least 2 calibration samples (one has no standard error), got {samples}; ask for 64 or more.")
+    if samples > len(data):
+        raise BadDemonstrations(f"expected {samples} calibration frames, but the data has {len(data)}; record more or ask for fewer.")
+    return np.sort(np.random.default_rng(seed).permutation(len(data))[:samples])
+
+
+def batches(data: Dataset, rows: NDArray[np.int64], processor: Processor, size: int, device: torch.device) -> Iterator[Batch]:
+    """The rows as model inputs with the demonstrated chunk as target, `size` at a time."""
+    for first in range(0, len(rows), size):
+        part = rows[first : first + size]
+        words = [data.instructions[task] for task in data.task[part]]
+        batch = processor.batch(data.images[part], data.state[part], words)
+        batch["actions"] = processor.targets(data.chunk(part, processor.chunk))
+        yield {name: tensor.to(device) for name, tensor in batch.items()}
+
+
+def score_blocks(
+    policy: Policy, stream: Iterable[Batch], metric: str, samples: int, components: Iterable[str] | None = None
+) -> dict[str, BlockScore]:
+    """Mean and standard error of a metric over a stream of batches with `samples` samples in all. Raises UnknownName."""
+    if metric not in FUNCTIONS:
+        raise unknown("metric", metric, METRICS)
+    components = None if components is None else list(components)
+    collected: dict[str, list[Tensor]] = {}
+    with Progress(f"score {metric}", samples, "sample") as progress:
+        for batch in stream:
+            for name, values in FUNCTIONS[metric](policy, batch, components).items():
+                collected.setdefault(name, []).append(values)
+            progress.update(len(batch["actions"]))
+    dead = {f"{name}.{i}" for name, stack in policy.stacks().items() for i in stack.dead}
+    return {name: block_score(torch.cat(parts), name in dead) for name, parts in collected.items()}
+
+
+def block_score(values: Tensor, dead: bool) -> BlockScore:
+    """Mean and standard error of (n,) samples, n > 1."""
+    return BlockScore(values.mean().item(), values.std().item() / len(values) ** 0.5, dead)
+
+
+def score(
+    loaded: LoadedPolicy, data: Dataset, metric: str, samples: int, seed: int, names: Iterable[str], weights: str, batch: int = 8
+) -> Score:
+    """The score record of a policy. names: what the data sets are called; weights: SHA-256 of the policy's file."""
+    rows = calibration_rows(data, samples, seed)
+    stream = batches(data, rows, loaded.processor, batch, loaded.policy.device)
+    blocks = score_blocks(loaded.policy, stream, metric, samples)
+    source = config_digest(loaded.policy)
+    return Score(metric, loaded.policy.name, source, weights, tuple(names), data.sha256, samples, seed, blocks)
+
+
+def add_parser(verbs: Any) -> None:
+    """Declare `dtr score`."""
+    p = verbs.add_parser("score", help="how important every block of a policy is")
+    p.add_argument("--policy", type=Path, required=True, help="policy file")
+    p.add_argument("--demos", type=Path, nargs="+", required=True, help="folders of rendered demonstrations (LeRobot v3 layout)")
+    p.add_argument("--metric", default="gateprobe", help=f"one of {', '.join(METRICS)}")
+    p.add_argument("--samples", type=int, default=512, help="calibration frames (the paper: 64 batches of 8)")
+    p.add_argument("--seed", type=int, default=0, help="chooses the frames")
+    p.add_argument("--batch", type=int, default=8, help="frames at a time: memory only, scores do not depend on it beyond rounding")
+    p.add_argument("--device", default="cpu", help="cpu or cuda")
+    p.add_argument("--out", type=Path, required=True, help="score file")
+    p.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Load, score, write."""
+    started = time.time()
+    if args.metric not in FUNCTIONS:
+        raise unknown("metric", args.metric, METRICS)
+    loaded = load_policy(args.policy, args.device)
+    check_header(loaded.header, args.policy)
+    data, names = join([read_lerobot(folder) for folder in args.demos]), [folder.name for folder in args.demos]
+    record = score(loaded, data, args.metric, args.samples, args.seed, names, sha256_file(args.policy), args.batch)
+    validate(record.to_json(), "score", args.out)
+    write_score(args.out, record)
+    write_run_record(args.out, started)
