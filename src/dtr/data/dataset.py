@@ -59,14 +59,18 @@ class Dataset:
         ends: NDArray[np.int64] = np.searchsorted(self.episode, self.episode, side="right") - 1
         return ends
 
-    def chunk(self, rows: NDArray[np.int64], length: int) -> NDArray[np.float32]:
-        """(B, K, A) the next K=`length` actions from each of `rows` (B,): a_t, a_t+1, ...
+    def future(self, rows: NDArray[np.int64], length: int) -> NDArray[np.int64]:
+        """(B, K) the rows of the next K=`length` actions from each of `rows` (B,): t, t+1, ...
 
-        Past the end of an episode its last action is repeated, which is what OpenVLA-OFT trains on (its RLDS loader pads so):
-        the goal is reached there, so the expert moves little and the hand stays as it is.
+        Past the end of an episode its last row is repeated, which is what OpenVLA-OFT trains on (its RLDS loader pads so): the
+        goal is reached there, so the expert moves little and the hand stays as it is.
         """
-        future = np.minimum(rows[:, None] + np.arange(length), self.last[rows][:, None])
-        actions: NDArray[np.float32] = self.actions[future]
+        ahead: NDArray[np.int64] = np.minimum(rows[:, None] + np.arange(length), self.last[rows][:, None])
+        return ahead
+
+    def chunk(self, rows: NDArray[np.int64], length: int) -> NDArray[np.float32]:
+        """(B, K, A) the next K=`length` actions from each of `rows` (B,)."""
+        actions: NDArray[np.float32] = self.actions[self.future(rows, length)]
         return actions
 
     def select(self, rows: NDArray[np.int64] | NDArray[np.bool_]) -> Dataset:

@@ -111,5 +111,3 @@ def add_parser(verbs: Any) -> None:
     p.add_argument("--image-size", type=int, default=64, help="pixels a side (default 64)")
     p.add_argument("--processes", type=int, default=1, help="simulators at a time (default 1)")
     p.set_defaults(run=run)
-
-

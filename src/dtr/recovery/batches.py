@@ -1,0 +1,94 @@
+"""Batches as a pure function of (data, seed, step): nothing to store, so an interrupted run draws what it would have drawn.
+
+    position p = step * B + i,   epoch e = p div N,   row = permutation(seed, e)[p mod N]
+
+Every frame is drawn once before any is drawn twice. Legend: N frames to train on, B batch, C chunk, A action dim, n cameras.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from dtr.data.dataset import Dataset
+from dtr.data.normalisation import moving, summary
+from dtr.errors import BadCheckpoint, BadDemonstrations
+from dtr.policies.base import Batch
+from dtr.policies.bounds import Bounds
+from dtr.policies.processor import Processor
+
+Rows = NDArray[np.int64]
+
+
+class Order:
+    """Which of `rows` (N,) each step draws."""
+
+    def __init__(self, rows: Rows, batch: int, seed: int) -> None:
+        if len(rows) == 0:
+            raise BadDemonstrations("expected at least one frame to train on, got none: hold out fewer episodes or record more.")
+        self.rows, self.batch, self.seed = rows, batch, seed
+        self.permutation = functools.lru_cache(2)(self._permutation)  # a batch may span two epochs
+
+    def _permutation(self, epoch: int) -> Rows:
+        return np.random.default_rng([self.seed, 0, epoch]).permutation(self.rows)
+
+    def draw(self, step: int) -> Rows:
+        """The rows (B,) of batch number `step`."""
+        epochs, places = np.divmod(step * self.batch + np.arange(self.batch), len(self.rows))
+        return np.array([self.permutation(int(e))[p] for e, p in zip(epochs, places, strict=True)])
+
+
+class Batches:
+    """`data` as the policy's inputs. Text and numbers are prepared once; pictures stay uint8 until a batch is drawn."""
+
+    def __init__(self, data: Dataset, processor: Processor) -> None:
+        self.data, self.processor = data, processor
+        self.ids, self.mask = processor.text(data.instructions)  # (tasks, T)
+        self.proprio = processor.proprio(data.state)  # (N, P)
+        self.targets = processor.targets(data.actions[:, None])[:, 0].numpy()  # (N, A)
+
+    def batch(self, rows: Rows, device: torch.device | str = "cpu") -> Batch:
+        """The samples `rows` (B,): pixel_values (B, 6 n, S, S), input_ids, attention_mask (B, T), proprio (B, P), actions (B, C, A)."""
+        task = torch.from_numpy(self.data.task[rows])
+        batch = {
+            "pixel_values": self.processor.pixels(self.data.images[rows]),
+            "input_ids": self.ids[task],
+            "attention_mask": self.mask[task],
+            "proprio": self.proprio[torch.from_numpy(rows)],
+            "actions": torch.from_numpy(self.targets[self.data.future(rows, self.processor.chunk)]),
+        }
+        return {name: tensor.to(device) for name, tensor in batch.items()}
+
+
+def fitted(processor: Processor, data: Dataset, rows: Rows) -> Processor:
+    """`processor` with the quantiles of `rows` of `data`. Not normalised: the gripper's command, and whatever does not move at all."""
+    actions = bounds(data.actions[rows])
+    actions = dataclasses.replace(actions, mask=(*actions.mask[:-1], False))
+    return dataclasses.replace(processor, actions_bounds=actions, proprio_bounds=bounds(data.state[rows]))
+
+
+def bounds(values: NDArray[np.float32]) -> Bounds:
+    """Quantiles of every column of `values` (N, D)."""
+    numbers = summary(values)
+    q01, q99 = np.array(numbers["q01"]), np.array(numbers["q99"])
+    return Bounds(tuple(q01.tolist()), tuple(q99.tolist()), tuple(moving(q01, q99).tolist()))
+
+
+def check(data: Dataset, processor: Processor, cameras: int) -> None:
+    """Raise BadDemonstrations when the policy cannot be trained on `data`."""
+    S = processor.image_size
+    for what, expected, got in (
+        ("action numbers", processor.action_dim, data.actions.shape[1]),
+        ("state numbers", len(processor.proprio_bounds.mask), data.state.shape[1]),
+        ("cameras", cameras, data.images.shape[1]),
+        ("pixels a side", (S, S), data.images.shape[2:4]),
+    ):
+        if expected != got:
+            raise BadDemonstrations(f"the policy expects {expected} {what}, the demonstrations have {got}: render or record them to match.")
+    for bounds_ in (processor.actions_bounds, processor.proprio_bounds):
+        if not np.isfinite([*bounds_.q01, *bounds_.q99]).all():
+            raise BadCheckpoint(f"the policy's normalisation statistics must be finite, got {bounds_}: make the policy file again.")

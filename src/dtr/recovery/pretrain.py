@@ -1,0 +1,99 @@
+"""Verb `checkpoint`: the policy that everything starts from. At embedded scale it is trained here, from random weights.
+
+    {"name": "openvla_oft", "config": {... the policy's dimensions, vocab may be left out ...}, "processor": {"prompt": "{instruction}"}}
+
+Its words are those of the data's instructions and of every suite named by --vocabulary-from, so that later suites can be said
+with the vocabulary of the checkpoint. Its normalisation is that of the data. All of it is stored in the policy file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from dtr.data.dataset import Dataset
+from dtr.errors import BadConfig
+from dtr.policies.base import Policy
+from dtr.policies.bounds import Bounds
+from dtr.policies.file import save_policy
+from dtr.policies.processor import Processor
+from dtr.policies.registry import build
+from dtr.policies.tokenizer import WordTokenizer
+from dtr.provenance import write_run_record, write_text
+from dtr.recovery.batches import Rows, check, fitted
+from dtr.recovery.recipe import read_recipe
+from dtr.recovery.recover import add_training_arguments, read_data
+from dtr.recovery.train import curve_text, train
+
+SPECIAL = {"pad": 0, "bos": 1, "stop": 2, "empty": 3, "placeholder": 4}
+UNKNOWN, FIRST_WORD = 5, 6
+
+
+def newborn(settings: Mapping[str, Any], data: Dataset, rows: Rows, sentences: Sequence[str], seed: int) -> tuple[Policy, Processor]:
+    """A policy with random weights and its processor: vocabulary of `sentences` and the data, statistics of `rows` of the data."""
+    try:
+        name, config = settings["name"], json.loads(json.dumps(settings["config"]))
+        language, options = config["language"], dict(settings.get("processor", {}))
+    except (KeyError, TypeError) as error:
+        raise BadConfig(f"--config must have name, config and config.language, got {settings!r:.120} ({error}): correct it.") from error
+    prompt = options.get("prompt", "{instruction}")
+    tokenizer = WordTokenizer.of([prompt.format(instruction=""), *sentences, *data.instructions], FIRST_WORD, UNKNOWN)
+    needed = FIRST_WORD + len(tokenizer.words)
+    if language.setdefault("vocab", needed) < needed:
+        raise BadConfig(f"config.language.vocab must be at least {needed} for these words, got {language['vocab']}: leave it out.")
+    policy = build(name, config, seed)
+    c = policy.config
+    unset = Bounds((0.0,) * c.proprio_dim, (1.0,) * c.proprio_dim, (True,) * c.proprio_dim)
+    try:
+        fields: dict[str, Any] = {**SPECIAL, **options, "prompt": prompt}
+        processor = Processor(tokenizer, unset, unset, c.image_size, c.chunk, c.action_dim, **fields)
+    except TypeError as error:
+        raise BadConfig(f"--config: processor has a field that is none of a processor's ({error}): correct it.") from error
+    check(data, processor, c.images)
+    return policy, fitted(processor, data, rows)
+
+
+def suite_sentences(suites: Sequence[str]) -> list[str]:
+    """The instructions of all tasks of these suites."""
+    from dtr.sim.suites import suite
+
+    return [task.language for name in suites for task in suite(name).tasks]
+
+
+def read_settings(text: str) -> Mapping[str, Any]:
+    """JSON text, or the path of a JSON or YAML file."""
+    try:
+        value = yaml.safe_load(text if text.lstrip().startswith("{") else Path(text).read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError) as error:
+        raise BadConfig(f"--config must be JSON or the path of a JSON or YAML file, got {text[:80]!r} ({error}): correct it.") from error
+    if not isinstance(value, Mapping):
+        raise BadConfig(f"--config must be an object with name and config, got {text[:80]!r}: correct it.")
+    return value
+
+
+def run(args: argparse.Namespace) -> None:
+    """The verb."""
+    started = time.time()
+    recipe, settings, data = read_recipe(args.recipe), read_settings(args.config), read_data(args.data)
+    rows, _ = data.hold_out(recipe.val_fraction, args.seed)
+    policy, processor = newborn(settings, data, rows, suite_sentences(args.vocabulary_from), args.seed)
+    curve = train(policy, processor, data, recipe, args.seed, args.state_dir, args.processes, args.save_every)
+    provenance = {"stage": "checkpoint", "data": data.sha256, "recipe": recipe.to_dict(), "seed": args.seed}
+    write_text(f"{args.out}.losses.jsonl", curve_text(curve))
+    save_policy(args.out, policy, processor, provenance)
+    write_run_record(args.out, started, processes=args.processes, frames=len(data))
+
+
+def add_parser(verbs: Any) -> None:
+    """`dtr checkpoint`."""
+    p = verbs.add_parser("checkpoint", help="make the policy that everything starts from (resumable)")
+    p.add_argument("--config", required=True, help="JSON of {name, config, processor}, or the path of a JSON or YAML file")
+    p.add_argument("--vocabulary-from", nargs="*", default=[], metavar="SUITE", help="suites whose words the policy must know")
+    add_training_arguments(p)
+    p.set_defaults(run=run)

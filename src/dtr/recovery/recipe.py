@@ -1,0 +1,94 @@
+"""How recovery trains: every number that the recovered weights depend on, besides the policy, the data and the seed.
+
+    lr(k) = lr * min(1, (k+1) / warmup) * (f + (1 - f) d(x)),      f = lr_final,  x = (k/steps - decay_from) / (1 - decay_from) in [0, 1]
+
+    d(x) = 1   "constant",      1 - x   "linear",      (1 + cos(pi x)) / 2   "cosine"
+
+for step k = 0 .. steps-1: warm-up, then constant until the fraction `decay_from` of the steps, then down towards lr_final * lr.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from dtr.errors import BadConfig, unknown
+from dtr.policies.settings import parse
+
+DECAYS = ("constant", "cosine", "linear")
+STATISTICS = ("data", "policy")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """`batch` samples a step, summed as `shards` micro-batches in a fixed order (so 1 or `shards` processes give the same weights).
+
+    `lr`, `beta1`, `beta2`, `weight_decay` (matrices only) as in AdamW; `clip` bounds the norm of the gradient; `ema` is the decay
+    of an exponential moving average of the weights, which is then what is kept (None: the last weights are kept).
+    `statistics` "data" normalises by the quantiles of the training data and stores them with the policy, as OpenVLA-OFT does;
+    "policy" keeps those that the policy came with. `val_fraction` of the episodes is held out; the curve has a point every
+    `report_every` steps.
+    """
+
+    steps: int
+    batch: int
+    lr: float
+    warmup_steps: int = 0
+    decay: str = "constant"
+    decay_from: float = 0.0
+    lr_final: float = 0.0
+    beta1: float = 0.9
+    beta2: float = 0.95
+    weight_decay: float = 0.0
+    clip: float = 1.0
+    ema: float | None = None
+    statistics: str = "data"
+    val_fraction: float = 0.0
+    report_every: int = 100
+    shards: int = 2
+
+    def __post_init__(self) -> None:
+        for name, known in (("decay", DECAYS), ("statistics", STATISTICS)):
+            if getattr(self, name) not in known:
+                raise unknown(name, getattr(self, name), known)
+        for holds, expected in (
+            (self.steps >= 1 and self.report_every >= 1, "steps and report_every must be at least 1"),
+            (self.warmup_steps >= 0, "warmup_steps must not be negative"),
+            (self.shards >= 1 and self.batch >= self.shards and self.batch % self.shards == 0, "batch must be a multiple of shards"),
+            (self.lr > 0 and self.clip > 0, "lr and clip must be positive"),
+            (0 <= self.decay_from < 1 and 0 <= self.lr_final <= 1, "decay_from must lie in [0, 1) and lr_final in [0, 1]"),
+            (0 <= self.beta1 < 1 and 0 <= self.beta2 < 1 and self.weight_decay >= 0, "beta1, beta2 must lie in [0, 1), weight_decay >= 0"),
+            (self.ema is None or 0 < self.ema < 1, "ema must lie in (0, 1) or be null"),
+            (0 <= self.val_fraction < 1, "val_fraction must lie in [0, 1)"),
+        ):
+            if not holds:
+                raise BadConfig(f"recipe: {expected}, got {self.to_dict()}: correct the recipe.")
+
+    def rate(self, step: int) -> float:
+        """lr(k): the learning rate of step `step`."""
+        warm = min(1.0, (step + 1) / self.warmup_steps) if self.warmup_steps else 1.0
+        x = min(1.0, max(0.0, (step / self.steps - self.decay_from) / (1 - self.decay_from)))
+        left = {"constant": 1.0, "linear": 1 - x, "cosine": (1 + math.cos(math.pi * x)) / 2}[self.decay]
+        return self.lr * warm * (self.lr_final + (1 - self.lr_final) * left)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON values, every default written out."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Recipe:
+        """The recipe of JSON values; BadConfig or UnknownName says what is wrong."""
+        return parse(cls, values, "recipe")
+
+
+def read_recipe(text: str) -> Recipe:
+    """A recipe from the path of a JSON file, or from the JSON text itself."""
+    try:
+        values = json.loads(text if text.lstrip().startswith("{") else Path(text).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise BadConfig(f"--recipe must be JSON or the path of a JSON file, got {text[:80]!r} ({error}): correct it.") from error
+    return Recipe.from_dict(values)

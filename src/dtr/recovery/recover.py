@@ -1,0 +1,64 @@
+"""Verb `recover`: fine-tune a (dropped) policy on demonstrations, and write it to a file that says what it came from."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from dtr.data.dataset import Dataset, join
+from dtr.data.lerobot import read_lerobot
+from dtr.policies.file import load_policy, save_policy
+from dtr.provenance import sha256_file, write_run_record, write_text
+from dtr.recovery.batches import check, fitted
+from dtr.recovery.recipe import read_recipe
+from dtr.recovery.train import curve_text, train
+
+
+def read_data(folders: Sequence[Path]) -> Dataset:
+    """Several LeRobot data sets as one."""
+    return join([read_lerobot(folder) for folder in folders])
+
+
+def run(args: argparse.Namespace) -> None:
+    """The verb."""
+    started = time.time()
+    recipe, loaded, data = read_recipe(args.recipe), load_policy(args.policy), read_data(args.data)
+    policy, processor = loaded.policy, loaded.processor
+    check(data, processor, policy.config.images)
+    if recipe.statistics == "data":
+        rows, _ = data.hold_out(recipe.val_fraction, args.seed)
+        processor = fitted(processor, data, rows)
+    curve = train(policy, processor, data, recipe, args.seed, args.state_dir, args.processes, args.save_every)
+    provenance = {
+        "stage": "recover",
+        "policy": sha256_file(args.policy),
+        "data": data.sha256,
+        "recipe": recipe.to_dict(),
+        "seed": args.seed,
+        "ancestor": loaded.header["provenance"],
+    }
+    write_text(f"{args.out}.losses.jsonl", curve_text(curve))
+    save_policy(args.out, policy, processor, provenance, plan=loaded.header["plan"])
+    write_run_record(args.out, started, processes=args.processes, frames=len(data))
+
+
+def add_training_arguments(p: argparse.ArgumentParser) -> None:
+    """What `recover` and `checkpoint` have in common."""
+    p.add_argument("--data", type=Path, nargs="+", required=True, help="LeRobot v3 data sets (dtr render)")
+    p.add_argument("--recipe", required=True, help="JSON of the recipe, or the path of a JSON file")
+    p.add_argument("--seed", type=int, default=0, help="of initial weights and of the order of the samples (default 0)")
+    p.add_argument("--state-dir", type=Path, required=True, help="folder of the resumable state")
+    p.add_argument("--processes", type=int, default=1, help="processes of one thread; any number gives the same weights (default 1)")
+    p.add_argument("--save-every", type=float, default=60.0, metavar="SECONDS", help="how often the state is saved (default 60)")
+    p.add_argument("--out", type=Path, required=True, help="policy file; its loss curve goes to OUT.losses.jsonl")
+
+
+def add_parser(verbs: Any) -> None:
+    """`dtr recover`."""
+    p = verbs.add_parser("recover", help="fine-tune a policy on demonstrations (resumable)")
+    p.add_argument("--policy", type=Path, required=True, help="policy file to start from, dropped or whole")
+    add_training_arguments(p)
+    p.set_defaults(run=run)
