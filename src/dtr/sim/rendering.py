@@ -6,10 +6,14 @@ triangles of the robot. The embedded suites go without these (see meshes.py); re
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
+
+from dtr.errors import MissingLibrary
+from dtr.sim.setup import GL_REMEDY
 
 Array = np.ndarray[Any, np.dtype[Any]]
 COSTLY_EFFECTS = ("SHADOW", "REFLECTION", "SKYBOX", "HAZE", "FOG")
@@ -27,9 +31,10 @@ class Cameras:
 
     @classmethod
     def reserve(cls) -> Cameras:
-        """Claim the process's rendering context; RuntimeError when it is taken."""
+        """Claim the process's rendering context. Raises RuntimeError when it is taken, MissingLibrary when none can be made."""
         if cls.living:
             raise RuntimeError("one rendering simulator a process: close the first one, or build this one with render=False")
+        probe_gl()
         cls.living = True
         return cls()
 
@@ -42,7 +47,7 @@ class Cameras:
         self.ids = [model.camera(name).id for name in names]
         self.context.gl_ctx.make_current()
         if cheap:
-            model.vis.quality.offsamples = 0
+            model.vis.quality.offsamples = model.vis.quality.shadowsize = 0
             model.vis.global_.offwidth = model.vis.global_.offheight = image_size
             self.context.con.free()
             self.context._set_mujoco_context_and_buffers()
@@ -63,3 +68,21 @@ class Cameras:
         """Give the context up."""
         Cameras.living = False
         self.context = None
+
+
+def probe_gl() -> dict[str, str]:
+    """Make a GL context, read its vendor, renderer and version, free it. Raises MissingLibrary where the driver gives none."""
+    from robosuite.utils.binding_utils import GLContext
+
+    try:
+        context = GLContext(max_width=64, max_height=64, device_id=-1)
+        context.make_current()
+    except (ImportError, RuntimeError) as error:
+        binding = os.environ.get("MUJOCO_GL")
+        raise MissingLibrary(f"OpenGL through {binding} gives no context ({error}): {GL_REMEDY}, or try MUJOCO_GL=osmesa.") from error
+    from OpenGL import GL
+
+    names = {"vendor": GL.GL_VENDOR, "renderer": GL.GL_RENDERER, "version": GL.GL_VERSION}
+    facts = {name: (GL.glGetString(value) or b"").decode() for name, value in names.items()}
+    context.free()
+    return facts

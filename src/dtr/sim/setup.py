@@ -31,6 +31,7 @@ GL_LIBRARIES = {"egl": ("libEGL.so.1", "libOpenGL.so.0"), "osmesa": ("libOSMesa.
 GL_REMEDY = "install a software OpenGL: apt-get install libegl1 libegl-mesa0 libgl1-mesa-dri libopengl0"
 
 
+@functools.cache
 def bootstrap() -> None:
     """Make LIBERO and robosuite importable here, once per process.
 
@@ -38,8 +39,6 @@ def bootstrap() -> None:
     """
     check_pins()
     choose_gl()
-    if "libero.libero" in sys.modules and "dtr" in getattr(sys.modules["libero.libero"], "libero_config_path", ""):
-        return
     silence_robosuite()
     assets = libero_assets() or embedded_assets()
     os.environ["LIBERO_CONFIG_PATH"] = str(write_libero_config(assets))
@@ -70,6 +69,7 @@ def choose_gl() -> str:
     for name in choices:
         if all(loads(library) for library in GL_LIBRARIES[name]):
             os.environ["MUJOCO_GL"] = name
+            os.environ.setdefault("LP_NUM_THREADS", "0")  # Mesa would start a thread a core; one simulator a core is better
             return name
     tried = " or ".join(library for name in choices for library in GL_LIBRARIES[name])
     raise MissingLibrary(f"MuJoCo needs {tried} to draw without a screen and none loads: {GL_REMEDY}.")

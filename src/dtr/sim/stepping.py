@@ -9,7 +9,8 @@ integration). So a substep here is
     mj_step1;  torque = OSC(pose, velocity, J, M);  ctrl = (torque, gripper);  mj_step2.
 
 The arithmetic of the controller (Khatib 1987, section 4; robosuite/controllers/osc.py) is done by the same numpy and numba functions on
-operands of the same memory layout (a BLAS result may depend on it), in the same order.
+operands of the same memory layout (a BLAS result may depend on it), in the same order. What must stay: MuJoCo's constraint solver starts
+from its last solution, so robosuite's extra forward passes move the last bits of every state; their solves are kept (`warm_start`).
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ class FastStepping:
 
     def __init__(self, env: Any) -> None:
         """Look everything up once. Raises ValueError for an environment that this path does not reproduce."""
-        from robosuite.utils import control_utils
+        from dtr.sim.osc import task_space  # needs robosuite, hence bootstrap()
 
         check_supported(env)
         self.env, self.robot = env, env.robots[0]
@@ -42,11 +43,11 @@ class FastStepping:
         self.jacobian_position = np.zeros((3, self.model.nv))
         self.jacobian_rotation = np.zeros((3, self.model.nv))
         self.mass = np.zeros((self.model.nv, self.model.nv))
-        self.opspace_matrices = control_utils.opspace_matrices
-        self.nullspace_torques = control_utils.nullspace_torques
-        self.orientation_error = control_utils.orientation_error
-        self.check_contact = ContactTest(env)
-        env.check_contact = self.check_contact
+        self.inertia, self.bias, self.qpos, self.qvel = self.data.qM, self.data.qfrc_bias, self.data.qpos, self.data.qvel
+        self.site_position, self.site_rotation = self.data.site_xpos[self.site], self.data.site_xmat[self.site].reshape(3, 3)
+        self.arm, self.wrench = Arm(), np.zeros(6)
+        self.task_space = task_space
+        env.check_contact = ContactTest(env)
         # Sensors (force and torque at the wrist) feed no dynamics and no LIBERO observation.
         self.model.opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_SENSOR
 
@@ -74,39 +75,36 @@ class FastStepping:
 
     def read_arm(self, controller: Any) -> None:
         """`Controller.update` of robosuite without its forward pass: pose, velocity, Jacobians and mass matrix of the arm."""
-        model, data = self.model, self.data
-        qvel = data.qvel
+        arm, model, data = self.arm, self.model, self.data
+        if controller.ee_pos is not arm.position:  # the controller is new since the last reset
+            arm.bind(controller)
         mujoco.mj_jacSite(model, data, self.jacobian_position, self.jacobian_rotation, self.site)
-        mujoco.mj_fullM(model, self.mass, data.qM)
-        controller.ee_pos = data.site_xpos[self.site].copy()
-        controller.ee_ori_mat = data.site_xmat[self.site].reshape(3, 3).copy()
-        controller.ee_pos_vel = np.dot(self.jacobian_position, qvel)
-        controller.ee_ori_vel = np.dot(self.jacobian_rotation, qvel)
-        controller.joint_pos = data.qpos[JOINTS].copy()
-        controller.joint_vel = qvel[JOINTS].copy()
-        full = np.empty((6, 7), order="F")
-        full[:3] = self.jacobian_position[:, JOINTS]
-        full[3:] = self.jacobian_rotation[:, JOINTS]
-        controller.J_full = full
-        controller.J_pos = np.asfortranarray(full[:3])
-        controller.J_ori = np.asfortranarray(full[3:])
-        controller.mass_matrix = np.asfortranarray(self.mass[JOINTS, JOINTS])
+        mujoco.mj_fullM(model, self.mass, self.inertia)
+        arm.position[:] = self.site_position
+        arm.rotation[:] = self.site_rotation
+        np.dot(self.jacobian_position, self.qvel, out=arm.velocity)
+        np.dot(self.jacobian_rotation, self.qvel, out=arm.spin)
+        arm.joints[:] = self.qpos[JOINTS]
+        arm.joint_speeds[:] = self.qvel[JOINTS]
+        arm.jacobian_position[:] = arm.jacobian[:3] = self.jacobian_position[:, JOINTS]
+        arm.jacobian_rotation[:] = arm.jacobian[3:] = self.jacobian_rotation[:, JOINTS]
+        arm.mass[:] = self.mass[JOINTS, JOINTS]
         controller.new_update = False
 
-    def torques(self, controller: Any) -> Array:
+    def torques(self, c: Any) -> Array:
         """`OperationalSpaceController.run_controller` for OSC_POSE with fixed gains: joint torques (7,) in Nm, not yet clipped.
 
-        force = kp * (goal - pose) - kd * velocity;  torque = J^T [Lambda_pos force; Lambda_ori moment] + bias + N^T posture
+        torque = J^T [Lambda_pos force; Lambda_ori moment] + bias + N^T posture
         """
-        c = controller
-        force = (c.goal_pos - c.ee_pos) * c.kp[0:3] + -c.ee_pos_vel * c.kd[0:3]
-        moment = self.orientation_error(c.goal_ori, c.ee_ori_mat) * c.kp[3:6] + -c.ee_ori_vel * c.kd[3:6]
-        _, lambda_pos, lambda_ori, nullspace = self.opspace_matrices(c.mass_matrix, c.J_full, c.J_pos, c.J_ori)
-        wrench = np.empty(6)
-        np.dot(lambda_pos, force, out=wrench[:3])
-        np.dot(lambda_ori, moment, out=wrench[3:])
-        torques: Array = np.dot(c.J_full.T, wrench) + self.data.qfrc_bias[JOINTS]
-        torques += self.nullspace_torques(c.mass_matrix, nullspace, c.initial_joint, c.joint_pos, c.joint_vel)
+        force, moment, lambda_pos, lambda_ori, posture = self.task_space(
+            c.goal_pos, c.ee_pos, c.ee_pos_vel, c.goal_ori, c.ee_ori_mat, c.ee_ori_vel, c.kp, c.kd,
+            c.mass_matrix, c.J_full, c.J_pos, c.J_ori, c.initial_joint, c.joint_pos, c.joint_vel,
+        )  # fmt: skip
+        np.dot(lambda_pos, force, out=self.wrench[:3])
+        np.dot(lambda_ori, moment, out=self.wrench[3:])
+        torques: Array = np.dot(c.J_full.T, self.wrench)
+        torques += self.bias[JOINTS]
+        torques += posture
         c.new_update = True
         return torques
 
@@ -134,6 +132,26 @@ def warm_start(model: Any, data: Any) -> None:
     mujoco.mj_fwdActuation(model, data)
     mujoco.mj_fwdAcceleration(model, data)
     mujoco.mj_fwdConstraint(model, data)
+
+
+class Arm:
+    """What the controller reads in a substep, in the memory layout of robosuite's own arrays (matrices column by column)."""
+
+    def __init__(self) -> None:
+        self.position, self.rotation = np.zeros(3), np.zeros((3, 3))
+        self.velocity, self.spin = np.zeros(3), np.zeros(3)
+        self.joints, self.joint_speeds = np.zeros(7), np.zeros(7)
+        self.jacobian = np.zeros((6, 7), order="F")
+        self.jacobian_position, self.jacobian_rotation = np.zeros((3, 7), order="F"), np.zeros((3, 7), order="F")
+        self.mass = np.zeros((7, 7), order="F")
+
+    def bind(self, controller: Any) -> None:
+        """Let robosuite's controller read these arrays under its own names."""
+        controller.ee_pos, controller.ee_ori_mat = self.position, self.rotation
+        controller.ee_pos_vel, controller.ee_ori_vel = self.velocity, self.spin
+        controller.joint_pos, controller.joint_vel = self.joints, self.joint_speeds
+        controller.J_full, controller.J_pos, controller.J_ori = self.jacobian, self.jacobian_position, self.jacobian_rotation
+        controller.mass_matrix = self.mass
 
 
 class ContactTest:
