@@ -23,12 +23,12 @@ class Comparison:
         return self.difference <= self.tolerance
 
 
-def compare(quantity: str, ours: Tensor, reference: Tensor, tolerance: float) -> Comparison:
+def difference(quantity: str, ours: Tensor, reference: Tensor, tolerance: float) -> Comparison:
     """The comparison of two tensors; another shape is an infinite difference."""
     if ours.shape != reference.shape:
         return Comparison(quantity, float("inf"), tolerance, f"shape {tuple(ours.shape)}, reference {tuple(reference.shape)}")
-    difference = (ours.detach().double() - reference.double()).abs()
-    return Comparison(quantity, float(difference.max()) if difference.numel() else 0.0, tolerance)
+    apart = (ours.detach().double() - reference.double()).abs()
+    return Comparison(quantity, float(apart.max()) if apart.numel() else 0.0, tolerance)
 
 
 @dataclass(frozen=True)

@@ -54,13 +54,20 @@ class Golden:
         """The content of a JSON file of the folder."""
         return _json(self.folder, name)
 
-    def tensors(self, name: str) -> Tensors:
-        """The tensors of a safetensors file, cloned: unaligned memory-mapped ones can select other CPU kernels (1e-5 was seen)."""
+    def tensors(self, name: str, *needed: str) -> Tensors:
+        """The tensors of a safetensors file, cloned: unaligned memory-mapped ones can select other CPU kernels (1e-5 was seen).
+
+        BadCheckpoint when the file does not read or lacks one of the `needed` tensors.
+        """
         path = self.folder / name
         try:
-            return {key: tensor.clone() for key, tensor in load_file(path).items()}
+            tensors = {key: tensor.clone() for key, tensor in load_file(path).items()}
         except (SafetensorError, OSError) as error:
             raise BadCheckpoint(f"{path} does not read ({error}): name a whole folder of golden values.") from error
+        absent = [key for key in needed if key not in tensors]
+        if absent:
+            raise BadCheckpoint(f"{path} lacks {', '.join(absent)}: name a whole folder of golden values.")
+        return tensors
 
 
 def _json(folder: Path, name: str) -> Any:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from dtr.errors import BadConfig
 from dtr.importance.gateprobe import gate_gradients
-from dtr.parity.comparison import Comparison, compare as difference
+from dtr.parity.comparison import Comparison, difference
 from dtr.parity.golden import Golden, Tensors
 from dtr.policies.base import Batch
 from dtr.policies.bounds import Bounds
@@ -23,6 +23,8 @@ from dtr.policies.registry import skeleton
 from dtr.policies.stack import Stack
 
 LOSS, HIDDEN, ACTIONS, GATES, DEAD_DROP = 3e-6, 5e-5, 5e-5, 2e-5, 1e-6
+BATCH = ("pixel_values", "input_ids", "attention_mask", "proprio", "actions")
+PREDICTED = ("predict_action_hidden_states", "actions", "actions_unnormalized")
 STACKS = {"vision.featurizer": "vision.dino", "vision.fused_featurizer": "vision.siglip", "language": "language", "action": "action"}
 ONLY = {
     "vision.featurizer.activation": "gelu_exact_erf",
@@ -44,8 +46,9 @@ def compare(golden: Golden) -> Iterator[Comparison]:
     """Every quantity of the folder."""
     torch.manual_seed(0)  # nothing here is random; should anything become so, it repeats
     policy = load(golden)
-    inputs, outputs = golden.tensors("inputs.safetensors"), golden.tensors("outputs.safetensors")
-    batch = {name: inputs[name] for name in ("pixel_values", "input_ids", "attention_mask", "proprio", "actions")}
+    inputs = golden.tensors("inputs.safetensors", *BATCH, "prompt_input_ids", "prompt_attention_mask")
+    outputs = golden.tensors("outputs.safetensors", "loss", "language.valid_mask", *PREDICTED)
+    batch = {name: inputs[name] for name in BATCH}
     batch["attention_mask"] = batch["attention_mask"].bool()
     yield from training_forward(policy, batch, outputs)
     yield from prediction(policy, golden, inputs, outputs)
@@ -70,33 +73,37 @@ def config(golden: Golden) -> OpenVLAOFTConfig:
     for path, known in ONLY.items():
         if golden.optional(path, known) != known:
             raise BadConfig(f"config.json says {path} = {golden.value(path)!r} but OpenVLA-OFT has {known!r}: compare another folder.")
-    vision, language, action = golden.value("vision"), golden.value("language"), golden.value("action")
-    sizes = golden.value("vision.projector.sizes")
+    value, optional = golden.value, golden.optional
+    sizes = value("vision.projector.sizes")
     built = OpenVLAOFTConfig.from_dict(
         {
-            "image_size": vision["image_size"],
-            "patch_size": vision["patch_size"],
-            "images": vision["num_images"],
+            "image_size": value("vision.image_size"),
+            "patch_size": value("vision.patch_size"),
+            "images": value("vision.num_images"),
             "dino": _tower(golden, "vision.featurizer"),
             "siglip": _tower(golden, "vision.fused_featurizer"),
             "projector": sizes[1:-1],
             "language": {
-                "depth": language["num_blocks"],
-                "width": language["hidden_size"],
-                "heads": language["num_heads"],
-                "kv_heads": language.get("num_kv_heads", 0),
-                "head_dim": language.get("head_dim", 0),
-                "mlp": language["mlp_size"],
-                "vocab": language["vocab_size"],
-                "eps": language["rms_norm_eps"],
-                "rope_base": language["rope_base"],
-                "attention_bias": language.get("attention_bias", False),
+                "depth": value("language.num_blocks"),
+                "width": value("language.hidden_size"),
+                "heads": value("language.num_heads"),
+                "kv_heads": optional("language.num_kv_heads", 0),
+                "head_dim": optional("language.head_dim", 0),
+                "mlp": value("language.mlp_size"),
+                "vocab": value("language.vocab_size"),
+                "eps": value("language.rms_norm_eps"),
+                "rope_base": value("language.rope_base"),
+                "attention_bias": optional("language.attention_bias", False),
             },
-            "action": {"depth": action["num_blocks"], "hidden": action["hidden_size"], "eps": action["layer_norm_eps"]},
-            "proprio_dim": golden.value("proprio.dim"),
-            "proprio_hidden": golden.value("proprio.projector_sizes")[1],
-            "chunk": action["chunk"],
-            "action_dim": action["action_dim"],
+            "action": {
+                "depth": value("action.num_blocks"),
+                "hidden": value("action.hidden_size"),
+                "eps": value("action.layer_norm_eps"),
+            },
+            "proprio_dim": value("proprio.dim"),
+            "proprio_hidden": value("proprio.projector_sizes")[1],
+            "chunk": value("action.chunk"),
+            "action_dim": value("action.action_dim"),
         }
     )
     if (sizes[0], sizes[-1]) != (built.features, built.language.width):
@@ -105,29 +112,25 @@ def config(golden: Golden) -> OpenVLAOFTConfig:
 
 
 def _tower(golden: Golden, path: str) -> dict[str, Any]:
-    t = golden.value(path)
-    return {
-        "depth": t["num_blocks"],
-        "width": t["hidden_size"],
-        "heads": t["num_heads"],
-        "mlp": t["mlp_size"],
-        "class_token": t["class_token"],
-        "registers": t["num_register_tokens"],
-        "layer_scale": 1.0 if t["layer_scale"] else None,
-        "eps": t["layer_norm_eps"],
-        "readout": t["readout_after_block"],
-    }
+    """One tower's configuration; `layer_scale` is only whether there is one, its values are weights."""
+    fields = {"depth": "num_blocks", "width": "hidden_size", "heads": "num_heads", "mlp": "mlp_size", "class_token": "class_token"}
+    fields |= {"registers": "num_register_tokens", "eps": "layer_norm_eps", "readout": "readout_after_block"}
+    tower = {mine: golden.value(f"{path}.{theirs}") for mine, theirs in fields.items()}
+    return tower | {"layer_scale": 1.0 if golden.value(f"{path}.layer_scale") else None}
 
 
 def training_forward(policy: OpenVLAOFT, batch: Batch, outputs: Tensors) -> Iterator[Comparison]:
     """The batched, padded path with all its intermediates."""
     ours, valid = capture(policy, batch), outputs["language.valid_mask"].bool()
     yield difference("language.valid_mask", ours.pop("language.valid_mask"), valid, 0.0)
-    for name, value in ours.items():
-        if name in outputs:
-            rows = valid if name.startswith("language.") and value.shape[:2] == valid.shape else slice(None)
-            tolerance = LOSS if name == "loss" else ACTIONS if "action" in name or name.startswith("loss") else HIDDEN
-            yield difference(name, value[rows], outputs[name][rows], tolerance)
+    for name, reference in outputs.items():
+        if name in ours:
+            tolerance = LOSS if name == "loss" else ACTIONS if name in ("train_predicted_actions", "loss_elementwise") else HIDDEN
+            # What padding holds behind the first block means nothing; only valid tokens are compared.
+            rows = valid if name.startswith("language.") and ours[name].shape == reference.shape else slice(None)
+            yield difference(name, ours[name][rows], reference[rows], tolerance)
+        elif name not in PREDICTED and name != "language.valid_mask":
+            yield Comparison(name, float("inf"), HIDDEN, "the folder holds it and our class has no such quantity")
 
 
 @torch.no_grad()
@@ -150,6 +153,7 @@ def capture(policy: OpenVLAOFT, batch: Batch) -> Tensors:
         "language.final": policy.language.norm(out),
         "language.valid_mask": valid,
         "action.input_hidden": states,
+        "action.output": policy.action.stack(policy.action.enter(states.reshape(B, policy.config.chunk, -1))),
         "train_predicted_actions": predicted,
         "loss_elementwise": elementwise,
         "loss": policy.losses(batch),
@@ -158,9 +162,6 @@ def capture(policy: OpenVLAOFT, batch: Batch) -> Tensors:
         stack = policy.stacks()[mine]
         for i, state in entering(stack).items():
             found[f"{theirs}.{i}.input"] = state.unflatten(0, (B, n)) if theirs.startswith("vision") else state
-        if mine == "action":
-            last = stack.gates[stack.kept[-1]].h_out if stack.kept else policy.action.enter(states.flatten(1).unflatten(1, (policy.config.chunk, -1)))
-            found["action.output"] = last if last is not None else states
     for gate in policy.gates().values():
         gate.watch(False)
     return found
@@ -181,8 +182,7 @@ def entering(stack: Stack) -> dict[int, Tensor]:
 def prediction(policy: OpenVLAOFT, golden: Golden, inputs: Tensors, outputs: Tensors) -> Iterator[Comparison]:
     """The path of `predict_action`: one sample at a time, without padding."""
     actions, states = predict(policy, golden, inputs)
-    un = golden.value("action_unnormalisation")
-    bounds = Bounds(un["q01"], un["q99"], un["mask"])
+    bounds = Bounds(*(golden.value(f"action_unnormalisation.{field}") for field in ("q01", "q99", "mask")))
     yield difference("predict_action_hidden_states", states, outputs["predict_action_hidden_states"], HIDDEN)
     yield difference("actions", actions, outputs["actions"], ACTIONS)
     yield difference("actions_unnormalized", torch.from_numpy(bounds.restore(actions.numpy())), outputs["actions_unnormalized"], ACTIONS)
@@ -212,14 +212,15 @@ def gates(policy: OpenVLAOFT, golden: Golden, batch: Batch) -> Iterator[Comparis
     for theirs, values in reference.items():
         for i, expected in values.items():
             mine = f"{STACKS[theirs]}.{i}"
-            got = ours.get(mine, torch.full((len(expected),), float("nan")))
+            got = ours.get(mine, torch.full((len(expected),), float("nan")))  # a block that we do not have is a failure
             yield difference(f"gate.{theirs}.{i}", got, torch.tensor(expected), 0.0 if mine in dead else GATES)
 
 
 def drops(policy: OpenVLAOFT, golden: Golden, batch: Batch, inputs: Tensors) -> Iterator[Comparison]:
     """Loss and actions after dropping blocks; a drop of dead blocks alone must also leave our own actions as they were."""
-    expected = golden.tensors("drops.safetensors")
-    for entry in golden.json("drops.json")["drops"]:
+    listed = golden.json("drops.json")["drops"]
+    expected = golden.tensors("drops.safetensors", *(f"{entry['name']}.{what}" for entry in listed for what in ("loss", "actions")))
+    for entry in listed:
         name, removed = entry["name"], {STACKS[k]: v for k, v in entry["removed_blocks"].items()}
         pruned = copy.deepcopy(policy)
         pruned.drop(removed)

@@ -124,7 +124,7 @@ def fill(policy: Policy, tensors: Mapping[str, Tensor], source: str) -> None:
     for name in sorted(wanted.keys() | tensors.keys()):
         want, have = wanted.get(name), tuple(tensors[name].shape) if name in tensors else None
         if want != have:
-            raise BadCheckpoint(f"{source}: {name} should be {want or 'absent'} and is {have or 'absent'}: the weights are of another model.")
+            raise BadCheckpoint(f"{source}: {name} should be {want or 'absent'} and is {have or 'absent'}: name weights of this model.")
     frozen = {name for name, p in policy.named_parameters() if not p.requires_grad}
     policy.load_state_dict(dict(tensors), assign=True)
     for name, parameter in policy.named_parameters():

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -39,7 +40,7 @@ class Projector(nn.Module):
 
     def __init__(self, sizes: Sequence[int]) -> None:
         super().__init__()
-        self.fc = nn.ModuleList(nn.Linear(a, b) for a, b in zip(sizes, sizes[1:], strict=False))
+        self.fc = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(sizes))
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., sizes[0]) -> (..., sizes[-1])."""
@@ -109,7 +110,7 @@ class OpenVLAOFT(Policy):
     def embed(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         """The sequence h_0 (B, N, D), the first read-out position of each sample (B,), and which tokens are valid (B, N)."""
         ids, proprio = batch["input_ids"], self.proprio(batch["proprio"]).unsqueeze(1)
-        B, T = ids.shape
+        T = ids.shape[1]
         lengths = batch["attention_mask"].sum(1)
         # [... empty, C A placeholders, stop] ends at the length: the read-out begins at the empty token.
         first = lengths - self._config.action_tokens - 2

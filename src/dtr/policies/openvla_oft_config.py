@@ -40,7 +40,7 @@ class OpenVLAOFTConfig:
 
     def __post_init__(self) -> None:
         if self.image_size % self.patch_size:
-            raise BadConfig(f"image_size must be a multiple of patch_size, got {self.image_size} and {self.patch_size}: change one of them.")
+            raise BadConfig(f"image_size must be a multiple of patch_size, got {self.image_size} and {self.patch_size}: change one.")
         object.__setattr__(self, "projector", tuple(self.projector) or (4 * self.features, self.language.width))
         object.__setattr__(self, "proprio_hidden", self.proprio_hidden or self.language.width)
 

@@ -27,7 +27,7 @@ def skeleton(name: str, config: Mapping[str, Any] | Any) -> Policy:
     """The policy on the `meta` device: all shapes, no memory, no random number drawn. `config`: its dataclass or JSON values."""
     kind = policy_class(name)
     with torch.device("meta"):
-        return kind(kind.parse(config) if isinstance(config, Mapping) else config)  # type: ignore[call-arg]
+        return kind(kind.parse(config) if isinstance(config, Mapping) else config)
 
 
 def build(name: str, config: Mapping[str, Any] | Any, seed: int) -> Policy:
