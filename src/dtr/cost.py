@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -72,9 +73,14 @@ def config_digest(policy: Policy) -> str:
 def measure(policy: Policy, text_tokens: int | None = None) -> Cost:
     """The cost of a policy (on any device, `meta` included). text_tokens: length of `input_ids`, by default PROMPT_TOKENS and
     what the action chunk adds."""
-    skeletal = skeleton(policy.name, policy.config)
-    tokens = text_tokens or PROMPT_TOKENS + policy.config.action_tokens + 3
-    return Cost(policy.name, config_digest(policy), tokens, parameters(skeletal), flops(skeletal, tokens))
+    return of_config(policy.name, policy.config, text_tokens or PROMPT_TOKENS + policy.config.action_tokens + 3)
+
+
+@lru_cache(maxsize=64)
+def of_config(name: str, config: Any, text_tokens: int) -> Cost:
+    """The cost that name and configuration have; counted once in a process."""
+    policy = skeleton(name, config)
+    return Cost(name, config_digest(policy), text_tokens, parameters(policy), flops(policy, text_tokens))
 
 
 def parameters(policy: Policy) -> Amount:

@@ -119,6 +119,15 @@ class Plan:
             raise PlanMismatch(f"the plan is for configuration {self.source}, but the policy is {config_digest(policy)}; plan with `dtr drop`.")
 
 
+@dataclass(frozen=True)
+class Choice:
+    """What a cut means for one policy: the blocks that stay and go, and the hidden width that the head is left (None: it has none)."""
+
+    kept: Blocks
+    dropped: Blocks
+    width: int | None
+
+
 def resolve(cut: Cut | str, policy: Policy, scores: Mapping[str, Score] | None = None, text_tokens: int | None = None) -> Plan:
     """What `cut` means for `policy`, which may be a skeleton on the meta device and may have been cut before.
 
@@ -126,8 +135,12 @@ def resolve(cut: Cut | str, policy: Policy, scores: Mapping[str, Score] | None =
     Raises UnknownName for a component that the policy has not, PlanMismatch for a cut that it cannot bear.
     """
     cut = parse_cut(cut) if isinstance(cut, str) else cut
-    scores, shapes = scores or {}, {name: stack.shape for name, stack in policy.stacks().items()}
-    depths = {name: Depth(shape.depth, shape.kept, shape.dead) for name, shape in shapes.items()}
+    return summary(cut, policy, choose(cut, policy, scores or {}), scores or {}, text_tokens)
+
+
+def choose(cut: Cut, policy: Policy, scores: Mapping[str, Score]) -> Choice:
+    """The blocks of `resolve`, without measuring what is left."""
+    depths = {name: Depth(stack.depth, stack.kept, stack.dead) for name, stack in policy.stacks().items()}
     for metric in cut.metrics:
         if metric in scores:
             check_score(scores[metric], metric, policy)
@@ -146,7 +159,7 @@ def resolve(cut: Cut | str, policy: Policy, scores: Mapping[str, Score] | None =
         if going[name] and not set(kept[name]) - set(depth.dead):
             left = f"only block {brief(kept[name])}, which no action depends on," if kept[name] else "nothing"
             raise PlanMismatch(f"cut {str(cut)!r} leaves {left} of {name} ({len(depth.present)} blocks); keep at least one live block.")
-    return summary(cut, policy, kept, {name: tuple(sorted(blocks)) for name, blocks in going.items()}, after, scores, text_tokens)
+    return Choice(kept, {name: tuple(sorted(blocks)) for name, blocks in going.items()}, after)
 
 
 def carry_out(policy: Policy, dropped: Blocks, width: int | None) -> None:
@@ -170,12 +183,10 @@ def check_score(score: Score, metric: str, policy: Policy) -> None:
         raise PlanMismatch(f"expected scores of {what}, got those of {' '.join(got)}; run `dtr score` on the policy that you cut.")
 
 
-def summary(
-    cut: Cut, policy: Policy, kept: Blocks, dropped: Blocks, width: int | None, scores: Mapping[str, Score], text_tokens: int | None
-) -> Plan:
+def summary(cut: Cut, policy: Policy, choice: Choice, scores: Mapping[str, Score], text_tokens: int | None) -> Plan:
     """The plan of a choice that has been made: carries it out on the meta device and measures what is left."""
     left = skeleton(policy.name, policy.config)
-    carry_out(left, dropped, width)
+    carry_out(left, choice.dropped, choice.width)
     before, after = measure(policy, text_tokens), measure(left, text_tokens)
     dead = {f"{name}.{i}" for name, stack in policy.stacks().items() for i in stack.dead}
     now = width_before(policy)
@@ -185,11 +196,11 @@ def summary(
         source=before.digest,
         digest=after.digest,
         scores={metric: digest(scores[metric].to_json()) for metric in cut.metrics},
-        kept=kept,
-        dropped=dropped,
-        width=None if now is None or width is None else (now[0], width),
-        dead_dropped=tuple(f"{name}.{i}" for name, blocks in dropped.items() for i in blocks if f"{name}.{i}" in dead),
-        dead_kept=tuple(f"{name}.{i}" for name, blocks in kept.items() for i in blocks if f"{name}.{i}" in dead),
+        kept=choice.kept,
+        dropped=choice.dropped,
+        width=None if now is None or choice.width is None else (now[0], choice.width),
+        dead_dropped=tuple(f"{name}.{i}" for name, blocks in choice.dropped.items() for i in blocks if f"{name}.{i}" in dead),
+        dead_kept=tuple(f"{name}.{i}" for name, blocks in choice.kept.items() for i in blocks if f"{name}.{i}" in dead),
         parameters=Left(after.parameters.total, before.parameters.total),
         flops=Left(after.flops.total, before.flops.total),
     )
