@@ -1,0 +1,55 @@
+"""Drop-Then-Recovery: `snakemake -- results/table1.csv`, or any other file that a rule below can make.
+
+One rule file a stage. What a rule passes to `dtr <verb>` is all that its output depends on; dtr.workflow.paths says where
+everything lies, config/ what is built at which scale, dtr.stages what makes a stage run again.
+"""
+
+from snakemake.exceptions import WorkflowError
+from snakemake.utils import min_version
+
+from dtr.errors import DtrError
+from dtr.stages import token
+from dtr.workflow import paths
+from dtr.workflow.adoption import adopt
+from dtr.workflow.running import alone
+from dtr.workflow.targets import Targets
+
+min_version("9.27.1")
+
+if "scale" not in config:  # --configfile replaces the default configuration; Snakemake would merge the two
+
+    configfile: f"{workflow.basedir}/config/embedded.yaml"
+
+
+try:
+    targets = Targets(config, workflow.basedir)
+    adopt(targets.scale)
+except DtrError as error:
+    raise WorkflowError(str(error))
+
+
+wildcard_constraints:
+    **targets.constraints(),
+
+
+rule all:
+    default_target: True
+    input:
+        [f"results/{table}.csv" for table in config["tables"]],
+
+
+include: "rules/fetch.smk"
+include: "rules/demonstrate.smk"
+include: "rules/render.smk"
+include: "rules/checkpoint.smk"
+include: "rules/score.smk"
+include: "rules/drop.smk"
+include: "rules/recover.smk"
+include: "rules/rollout.smk"
+include: "rules/cost.smk"
+include: "rules/cell.smk"
+include: "rules/table.smk"
+
+
+onstart:
+    alone()

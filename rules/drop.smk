@@ -1,0 +1,16 @@
+# The cut `none` goes the same way: a plan that drops nothing, so that the baseline is recovered by the same recipe.
+rule drop:
+    input:
+        policy=paths.PRETRAINED,
+        scores=lambda w: targets.scores(w.policy, w.cut),
+    output:
+        plan=paths.PLAN,
+        policy=paths.DROPPED,
+    log:
+        "logs/drop/{scale}.{policy}.{cut}.log",
+    params:
+        stage=token("drop"),
+        scores=lambda w, input: f"--scores {input.scores}" if input.scores else "",
+    shell:
+        "dtr drop --policy {input.policy} --cut {wildcards.cut} {params.scores}"
+        " --plan-out {output.plan} --out {output.policy} 2>&1 | tee -i {log}"

@@ -1,0 +1,16 @@
+# Finished episodes are kept under work/, so a killed run goes on; the records do not depend on the number of workers.
+rule rollout:
+    input:
+        policy=paths.RECOVERED,
+    output:
+        episodes=paths.ROLLOUT,
+    log:
+        "logs/rollout/{scale}.{policy}.{cut}.{data}.{recipe}.seed{seed}.{protocol}.{suite}.log",
+    params:
+        stage=token("rollout"),
+        protocol=lambda w: targets.protocol_json(w.protocol),
+        state=f"{paths.WORK}/{{cut}}/{{data}}.{{recipe}}/seed{{seed}}/rollouts/{{protocol}}",
+    threads: 2
+    shell:
+        "dtr rollout --policy {input.policy} --suite {wildcards.suite} --protocol {params.protocol:q} --workers {threads}"
+        " --state-dir {params.state} --out {output.episodes} 2>&1 | tee -i {log}"

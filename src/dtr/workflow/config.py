@@ -1,0 +1,116 @@
+"""Configurations and sheets, checked before anything runs: a typo is one sentence with the path of the key and the nearest name."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from jsonschema import Draft202012Validator, ValidationError
+from jsonschema.exceptions import best_match
+
+from dtr.dropping.cut import parse_cut
+from dtr.errors import BadConfig, DtrError, UnknownName, unknown
+from dtr.records import schema
+from dtr.recovery.recipe import Recipe
+
+
+def check_config(config: Mapping[str, Any]) -> None:
+    """Raise BadConfig or UnknownName at the first key, value or name of `config` that cannot be meant."""
+    check(config, "config", "the configuration")
+    for name, suites in config["data"].items():
+        for suite in suites:
+            require("suite", suite, config["demos"], f"data.{name} names it; demos lists the recorded ones.")
+    for name, calibration in config["calibrations"].items():
+        require("mixture", calibration["data"], config["data"], f"calibrations.{name}.data names it.")
+    for name, policy in config["policies"].items():
+        require("calibration", policy["calibration"], config["calibrations"], f"policies.{name}.calibration names it.")
+        if "pretraining" in policy:
+            require("mixture", policy["pretraining"]["data"], config["data"], f"policies.{name}.pretraining.data names it.")
+            require("recipe", policy["pretraining"]["recipe"], config["recipes"], f"policies.{name}.pretraining.recipe names it.")
+    for name, protocol in config["protocols"].items():
+        check({"name": name, **protocol}, "protocol", f"protocols.{name}")
+    for name, recipe in config["recipes"].items():
+        try:
+            Recipe.from_dict({key: value for key, value in recipe.items() if key != "lora"})  # LoRA is recorded, not yet trained
+        except DtrError as error:
+            raise type(error)(f"recipes.{name}: {error}") from error
+
+
+def check(value: Mapping[str, Any], kind: str, where: str) -> None:
+    """Raise BadConfig when `value` is not as schemas/<kind>.schema.json says."""
+    error = best_match(Draft202012Validator(schema(kind)).iter_errors(value))
+    if error is not None:
+        raise BadConfig(sentence(error, kind, where))
+
+
+def sentence(error: ValidationError, kind: str, where: str) -> str:
+    """What is wrong, at which key, what was expected."""
+    path = ".".join([where, *map(str, error.absolute_path)])
+    if error.validator == "additionalProperties" and isinstance(error.instance, Mapping):
+        known = error.schema.get("properties", {}) if isinstance(error.schema, Mapping) else {}
+        extra = next(iter(sorted(set(error.instance) - set(known))))
+        return str(unknown("key", extra, known, f"(in {path}; schemas/{kind}.schema.json describes every key)"))
+    return f"{path}: {error.message}; schemas/{kind}.schema.json describes every key."
+
+
+def require(kind: str, name: str, known: Iterable[str], remedy: str) -> None:
+    """Raise UnknownName unless `name` is one of `known`."""
+    if name not in (names := list(known)):
+        raise unknown(kind, name, names, remedy)
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One row of a sheet: a policy, cut and recovered on its own, and how it is rolled out.
+
+    schemas/experiments.schema.json describes the fields.
+    """
+
+    row: str
+    model: str
+    setting: str
+    component: str
+    policy: str
+    cut: str
+    data: str
+    recipe: str
+    seeds: tuple[int, ...]
+    protocol: str
+
+
+def read_sheet(path: str | Path, config: Mapping[str, Any]) -> list[Arm]:
+    """The arms of a sheet in order, every name checked against `config`."""
+    try:
+        with open(path, encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file, delimiter="\t"))
+    except OSError as error:
+        raise BadConfig(
+            f"expected a sheet of experiments at {path}, but it cannot be read ({error.strerror}): correct tables in the configuration."
+        ) from error
+    arms = [read_arm(row, f"{path} line {line}", config) for line, row in enumerate(rows, start=2)]
+    names = [arm.row for arm in arms]
+    twice = next((name for i, name in enumerate(names) if name in names[:i]), None)
+    if not arms or twice is not None:
+        raise BadConfig(
+            f"{path}: " + (f"row {twice!r} is there twice: give each row its own name." if arms else "expected at least one row, got none.")
+        )
+    return arms
+
+
+def read_arm(row: Mapping[str, str], where: str, config: Mapping[str, Any]) -> Arm:
+    """One row, checked."""
+    cells = {str(key): value for key, value in row.items()}
+    check(cells, "experiments", where)
+    require("policy", cells["policy"], config["policies"], f"{where} names it.")
+    require("mixture", cells["data"], config["data"], f"{where} names it.")
+    require("recipe", cells["recipe"], config["recipes"], f"{where} names it.")
+    require("protocol", cells["protocol"], config["protocols"], f"{where} names it.")
+    try:
+        parse_cut(cells["cut"])
+    except UnknownName as error:
+        raise UnknownName(f"{where}: {error}") from error
+    seeds = tuple(int(seed) for seed in cells["seeds"].split(","))
+    return Arm(**{field.name: cells[field.name] for field in fields(Arm) if field.name != "seeds"}, seeds=seeds)

@@ -1,0 +1,25 @@
+"""Where every artifact lies: one screen. Braces are Snakemake wildcards; a cell's protocol follows from its sample.
+
+scale       smoke | embedded | paper
+sample      "" = all initial states of the protocol; "/live-n5" = a sample of 5 a task, rolled out on this machine, never in the cache
+protocol    <name>-n<trials>, for a live sample <name>-n<trials>-live
+"""
+
+SUITE = "artifacts/{scale}/demos/{suite}"
+RENDERED = "artifacts/{scale}/rendered/{suite}"
+POLICY = "artifacts/{scale}/{policy}"
+PRETRAINED = POLICY + "/pretrained.safetensors"
+SCORE = POLICY + "/scores/{calibration}/{metric}.json"
+CUT = POLICY + "/{cut}"
+PLAN = CUT + "/plan.json"
+DROPPED = CUT + "/dropped.safetensors"
+COST = CUT + "/cost.json"
+ARM = CUT + "/{data}.{recipe}/seed{seed}"
+RECOVERED = ARM + "/recovered.safetensors"
+ROLLOUT = ARM + "/rollouts/{protocol}/{suite}.jsonl"
+RESULTS = "results/{scale}{sample}"
+CELL = RESULTS + "/cells/{table}/{row}.{column}.json"
+TABLE = RESULTS + "/{table}.csv"
+SHOWN = "results{sample}/{table}.csv"
+WORK = "work/{scale}/{policy}"
+REPORTED = "results/reported/{table}.csv"

@@ -1,0 +1,107 @@
+"""Verb `store`: the cached artifacts of this repository, brought and taken by DVC. dvc.yaml says what is cached.
+
+dtr store pull     fetch what is missing or cached anew; what was made here stays as it is
+dtr store push     maintainers: write the records, commit to DVC, copy into store/
+dtr store check    is the store whole, and does it fit?
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from dtr.errors import BadRecord, MissingAssets
+from dtr.provenance import write_json
+from dtr.workflow.adoption import adopt, content, from_cache, records
+
+STORE = Path("store")
+LIMIT_MB = 60.0
+SCALE = "embedded"
+
+
+def locked() -> dict[str, str]:
+    """Path -> MD5 of everything that dvc.lock says is cached."""
+    lock = Path("dvc.lock")
+    if not lock.exists():
+        return {}
+    stages: Mapping[str, Any] = yaml.safe_load(lock.read_text(encoding="utf-8"))["stages"]
+    return {out["path"]: out["md5"] for stage in stages.values() for out in stage.get("outs", ())}
+
+
+def run_tool(*command: str) -> str:
+    """Run DVC or Snakemake without questions, statistics or network; its output. Raises MissingAssets with its last line."""
+    environment = {**os.environ, "DVC_NO_ANALYTICS": "1", "CI": "1"}
+    argv = [sys.executable, "-m", *command]
+    result = subprocess.run(argv, env=environment, stdin=subprocess.DEVNULL, text=True, capture_output=True, check=False)
+    if result.returncode:
+        last = (result.stderr.strip() or result.stdout.strip() or "no message").splitlines()[-1]
+        raise MissingAssets(
+            f"`{' '.join(command[:2])}` failed ({last}): check that store/ is checked out whole, or compute with `snakemake`."
+        )
+    return result.stdout + result.stderr
+
+
+def pull() -> None:
+    """Fetch cached artifacts that are missing, or that an earlier pull brought; leave what was made here as it is."""
+    wanted = [path for path in locked() if not Path(path).exists() or from_cache(Path(path))]
+    if wanted:
+        missing = sum(not Path(path).exists() for path in wanted)
+        print(f"store: {missing} of {len(locked())} cached artifacts are to be fetched", file=sys.stderr)
+        run_tool("dvc", "pull", "--quiet", "--force", *wanted)
+    adopt(SCALE)
+
+
+def push() -> None:
+    """Put everything that dvc.yaml names into the store. Raises MissingAssets or BadRecord when it is not all there and up to date."""
+    from dvc.repo import Repo  # type: ignore[import-not-found, unused-ignore]
+
+    outs = [Path(str(out.fs_path)).relative_to(Path.cwd()) for out in Repo().index.outs]
+    index = Path(f"artifacts/{SCALE}/records.json")
+    made = [str(out) for out in outs if out != index and not str(out).endswith(".run.json")]
+    if "Nothing to be done" not in run_tool("snakemake", "--dry-run", "--", *(path for path in made if not path.endswith("/cells/table1"))):
+        raise BadRecord(
+            "not everything that dvc.yaml names is up to date: run `snakemake -- results/table1.csv` and look at `snakemake -n`."
+        )
+    entries = {
+        artifact: {"content": content(Path(artifact)), "record": record}
+        for artifact, record in records()
+        if Path(artifact).exists() and any(Path(artifact).is_relative_to(out) for out in outs)
+    }
+    write_json(index, entries)
+    run_tool("dvc", "commit", "--force", "--quiet")
+    run_tool("dvc", "push", "--quiet")
+    run_tool("dvc", "gc", "--workspace", "--cloud", "--force", "--quiet")
+    print(f"store: {len(entries)} artifacts, {check():.1f} MB; commit store/ and dvc.lock")
+
+
+def check() -> float:
+    """Megabytes in the store. Raises BadRecord when it is too large, MissingAssets when it lacks something."""
+    size_mb = sum(path.stat().st_size for path in STORE.rglob("*") if path.is_file()) / 1e6
+    if size_mb > LIMIT_MB:
+        raise BadRecord(f"{STORE}/ holds {size_mb:.1f} MB, more than the {LIMIT_MB:.0f} that a clone should carry: cache less in dvc.yaml.")
+    for path, md5 in locked().items():
+        if not (STORE / "files/md5" / md5[:2] / md5[2:]).exists():
+            raise MissingAssets(f"{STORE}/ lacks {path}: run `dtr store push` where it is.")
+    return size_mb
+
+
+def add_parser(verbs: Any) -> None:
+    """Declare `dtr store`."""
+    p = verbs.add_parser("store", help="cached artifacts: pull what is missing; maintainers: push, check")
+    p.add_argument("action", choices=["pull", "push", "check"])
+    p.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> None:
+    """The verb."""
+    if args.action == "check":
+        print(f"store: {check():.1f} MB")
+    else:
+        {"pull": pull, "push": push}[args.action]()

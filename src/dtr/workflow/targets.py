@@ -1,0 +1,139 @@
+"""From a configuration and its sheets to files: which records a cell needs, which cells a table needs. No I/O but the sheets."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from dtr.dropping.cut import parse_cut
+from dtr.errors import unknown
+from dtr.workflow import paths
+from dtr.workflow.config import Arm, check_config, read_sheet
+
+SIZES = ("size", "flops")
+AVERAGE = "average"
+SAMPLE = r"(?:/live-n[1-9]\d*)?"
+"""Of a path: nothing, or the live sample. See dtr.workflow.paths."""
+PROTOCOL = r"[a-z][a-z0-9_]*-n[1-9]\d*(?:-live)?"
+FULL_TRIALS = 50
+
+
+@dataclass(frozen=True)
+class Targets:
+    """What one configuration can build. `folder` is where the sheets' relative paths start.
+
+    Raises BadConfig or UnknownName when the configuration or a sheet does not hold together.
+    """
+
+    config: Mapping[str, Any]
+    folder: str = "."
+
+    def __post_init__(self) -> None:
+        check_config(self.config)
+        _ = self.sheets
+
+    @property
+    def scale(self) -> str:
+        """The name of the configuration."""
+        return str(self.config["scale"])
+
+    @cached_property
+    def sheets(self) -> dict[str, list[Arm]]:
+        """Table name -> its arms."""
+        return {name: read_sheet(f"{self.folder}/{path}", self.config) for name, path in self.config["tables"].items()}
+
+    def columns(self) -> list[str]:
+        """Columns of numbers of a table: size, FLOPs, one a suite, their average."""
+        return [*SIZES, *self.config["suites"], AVERAGE]
+
+    def constraints(self) -> dict[str, str]:
+        """Regular expressions of the wildcards, so that a path means one thing and an unknown name matches nothing."""
+        names = {
+            "policy": self.config["policies"],
+            "data": self.config["data"],
+            "recipe": self.config["recipes"],
+            "suite": {*self.config["demos"], *self.config["suites"].values()},
+            "calibration": self.config["calibrations"],
+            "table": self.config["tables"],
+            "column": self.columns(),
+            "row": [arm.row for arms in self.sheets.values() for arm in arms],
+        }
+        fixed = {key: "|".join(re.escape(name) for name in sorted(values)) for key, values in names.items()}
+        free = {"cut": r"[a-z0-9_.+-]+", "seed": r"\d+", "metric": "[a-z_]+", "protocol": PROTOCOL, "sample": SAMPLE}
+        return fixed | free | {"scale": re.escape(self.scale)}
+
+    def arm(self, table: str, row: str) -> Arm:
+        """The arm of a row. Raises UnknownName."""
+        arms = {arm.row: arm for arm in self.sheets[table]}
+        if row not in arms:
+            raise unknown(f"row of {table}", row, arms)
+        return arms[row]
+
+    def baseline(self, table: str, row: str) -> Arm:
+        """The arm that `row` is compared with: the first of the same policy in the sheet."""
+        return next(arm for arm in self.sheets[table] if arm.policy == self.arm(table, row).policy)
+
+    def protocol(self, arm: Arm, sample: str) -> str:
+        """The protocol's part of the paths of an arm's episode records, for all initial states or a live sample."""
+        if not sample:
+            return f"{arm.protocol}-n{self.config['protocols'][arm.protocol].get('trials', FULL_TRIALS)}"
+        return f"{arm.protocol}-n{sample.removeprefix('/live-n')}-live"
+
+    def protocol_json(self, protocol: str) -> str:
+        """The protocol as `dtr rollout` reads it, from its part of a path."""
+        name, trials = re.fullmatch(r"(.+)-n(\d+)(?:-live)?", protocol).groups()  # type: ignore[union-attr]
+        if name not in self.config["protocols"]:
+            raise unknown("protocol", name, self.config["protocols"])
+        return json.dumps({**self.config["protocols"][name], "name": name, "trials": int(trials)}, sort_keys=True)
+
+    def of_origin(self, section: str, origin: str) -> str:
+        """A regular expression of the names in `section` that have the key `origin`: policies trained here or fetched, say."""
+        names = [re.escape(name) for name, entry in self.config[section].items() if origin in entry]
+        return "|".join(names) or "(?!)"  # (?!) matches nothing
+
+    def demonstrations(self, suite: str) -> str:
+        """The arguments of `dtr demonstrate` for a suite."""
+        return " ".join(f"--{key} {value}" for key, value in sorted(self.config["demos"][suite].items()))
+
+    def policy_json(self, policy: str) -> str:
+        """The untrained policy as `dtr checkpoint` reads it."""
+        entry = self.config["policies"][policy]
+        return json.dumps({"name": entry["class"], "config": entry["model"], "processor": entry.get("processor", {})}, sort_keys=True)
+
+    def recipe_json(self, recipe: str) -> str:
+        """The recipe as `dtr recover` reads it."""
+        return json.dumps(self.config["recipes"][recipe], sort_keys=True)
+
+    def rendered(self, data: str) -> list[str]:
+        """The data sets of a mixture."""
+        return [paths.RENDERED.format(scale=self.scale, suite=suite) for suite in self.config["data"][data]]
+
+    def scores(self, policy: str, cut: str) -> list[str]:
+        """The score files that a cut needs: one a metric in it, on the policy's calibration set."""
+        calibration = self.config["policies"][policy]["calibration"]
+        return [
+            paths.SCORE.format(scale=self.scale, policy=policy, calibration=calibration, metric=metric) for metric in parse_cut(cut).metrics
+        ]
+
+    def episodes(self, arm: Arm, column: str, sample: str) -> list[str]:
+        """The episode records behind a success cell: one file a suite and seed."""
+        suites = list(self.config["suites"].values()) if column == AVERAGE else [self.config["suites"][column]]
+        fields = {"scale": self.scale, "policy": arm.policy, "cut": arm.cut, "data": arm.data, "recipe": arm.recipe}
+        protocol = self.protocol(arm, sample)
+        return [paths.ROLLOUT.format(**fields, seed=seed, protocol=protocol, suite=suite) for suite in suites for seed in arm.seeds]
+
+    def cost(self, arm: Arm) -> str:
+        """The cost record of an arm."""
+        return paths.COST.format(scale=self.scale, policy=arm.policy, cut=arm.cut)
+
+    def cells(self, table: str, sample: str) -> list[str]:
+        """All cells of a table, row by row."""
+        return [
+            paths.CELL.format(scale=self.scale, sample=sample, table=table, row=arm.row, column=column)
+            for arm in self.sheets[table]
+            for column in self.columns()
+        ]
