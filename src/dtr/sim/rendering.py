@@ -6,6 +6,7 @@ triangles of the robot. The embedded suites go without these (see meshes.py); re
 
 from __future__ import annotations
 
+import atexit
 import os
 from collections.abc import Sequence
 from typing import Any, ClassVar
@@ -13,10 +14,13 @@ from typing import Any, ClassVar
 import numpy as np
 
 from dtr.errors import MissingLibrary
-from dtr.sim.setup import GL_REMEDY
+from dtr.provenance import sha256_bytes
+from dtr.sim.setup import GL_REMEDY, bootstrap
 
 Array = np.ndarray[Any, np.dtype[Any]]
 COSTLY_EFFECTS = ("SHADOW", "REFLECTION", "SKYBOX", "HAZE", "FOG")
+TEST_SCENE = """<mujoco><worldbody><light pos="0 -1 1"/><camera name="c" pos="0 -1 0" xyaxes="1 0 0 0 0 1"/>
+<geom type="plane" size="2 2 1" pos="0 0 -0.3" rgba="0.5 0.5 0.5 1"/><geom type="sphere" size="0.2" rgba="1 0 0 1"/></worldbody></mujoco>"""
 
 
 class Cameras:
@@ -43,6 +47,7 @@ class Cameras:
         import mujoco
 
         self.context, self.image_size = env.sim._render_context_offscreen, image_size
+        atexit.register(self.release)  # before EGL itself goes, whatever the order in which the interpreter clears objects
         model = env.sim.model._model
         self.ids = [model.camera(name).id for name in names]
         self.context.gl_ctx.make_current()
@@ -65,9 +70,13 @@ class Cameras:
         return images
 
     def release(self) -> None:
-        """Give the context up."""
+        """Free the context; the process may then make another one."""
+        if self.context is not None:
+            self.context.con.free()
+            self.context.gl_ctx.free()
+            self.context = None
+            atexit.unregister(self.release)
         Cameras.living = False
-        self.context = None
 
 
 def probe_gl() -> dict[str, str]:
@@ -83,6 +92,28 @@ def probe_gl() -> dict[str, str]:
     from OpenGL import GL
 
     names = {"vendor": GL.GL_VENDOR, "renderer": GL.GL_RENDERER, "version": GL.GL_VERSION}
-    facts = {name: (GL.glGetString(value) or b"").decode() for name, value in names.items()}
+    facts = {"binding": os.environ["MUJOCO_GL"]}
+    facts |= {name: (GL.glGetString(value) or b"").decode() for name, value in names.items()}
     context.free()
+    return facts
+
+
+def draw_test_frame() -> dict[str, Any]:
+    """Draw a red ball on grey with a bare MuJoCo scene: GL facts of `probe_gl`, the frame's SHA-256 and whether the ball is in it."""
+    import mujoco
+
+    bootstrap()
+    facts: dict[str, Any] = dict(probe_gl())
+    from robosuite.utils.binding_utils import MjRenderContextOffscreen, MjSim
+
+    sim = MjSim.from_xml_string(TEST_SCENE)
+    context = MjRenderContextOffscreen(sim, device_id=-1)
+    context.render(64, 64, camera_id=0)
+    image = context.read_pixels(64, 64)
+    context.con.free()
+    context.gl_ctx.free()
+    red, corner = image[32, 32].astype(int), image[2, 2].astype(int)
+    facts["drawn"] = bool(red[0] > red[1] + 40 and abs(corner[0] - corner[1]) < 40)
+    facts["sha256"] = sha256_bytes(image.tobytes())
+    facts["mujoco"] = mujoco.__version__
     return facts

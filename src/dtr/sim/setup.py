@@ -91,7 +91,9 @@ def libero_assets() -> Path | None:
         return None
     folder = Path(given).expanduser().resolve()
     if not (folder / "scenes").is_dir():
-        raise MissingAssets(f"{ASSETS_VARIABLE} should name LIBERO's assets folder (with scenes/ in it), but it is {given!r}: correct or unset it.")
+        raise MissingAssets(
+            f"{ASSETS_VARIABLE} should name LIBERO's assets folder (with scenes/ in it), but it is {given!r}: correct or unset it."
+        )
     return folder
 
 
@@ -99,7 +101,9 @@ def require_libero_assets(suite: str) -> Path:
     """The folder of the real LIBERO assets; raises MissingAssets naming `suite` when there is none."""
     folder = libero_assets()
     if folder is None:
-        raise MissingAssets(f"the suite {suite} needs LIBERO's meshes and textures: set {ASSETS_VARIABLE} to their folder, or use an embedded suite.")
+        raise MissingAssets(
+            f"the suite {suite} needs LIBERO's meshes and textures: set {ASSETS_VARIABLE} to their folder, or use an embedded suite."
+        )
     return folder
 
 
@@ -127,7 +131,13 @@ def write_libero_config(assets: Path) -> Path:
     spec = importlib.util.find_spec("libero")
     assert spec is not None and spec.submodule_search_locations, "check_pins() found hf-libero"
     root = Path(spec.submodule_search_locations[0]) / "libero"
-    paths = {"benchmark_root": root, "bddl_files": root / "bddl_files", "init_states": root / "init_files", "datasets": root / "datasets", "assets": assets}
+    paths = {
+        "benchmark_root": root,
+        "bddl_files": root / "bddl_files",
+        "init_states": root / "init_files",
+        "datasets": root / "datasets",
+        "assets": assets,
+    }
     text = "".join(f'{key}: "{path}"\n' for key, path in paths.items())
     folder = cache_dir("libero-config") / hashlib.sha256(text.encode()).hexdigest()[:16]
     config = folder / "config.yaml"

@@ -163,7 +163,7 @@ def sample_scene(env: Any, seed: int) -> None:
     """Seed and reset. A soft reset, made equal to a hard one: it would keep the gripper's integrated command of the last episode."""
     from robosuite.utils.errors import RandomizationError
 
-    np.random.seed(seed)  # noqa: NPY002: what LIBERO's samplers draw from
+    np.random.seed(seed)  # noqa: NPY002 - LIBERO's samplers draw from it
     for _ in range(1000):  # a placement that collides raises, and the next draw may fit; LIBERO's own wrapper hides every error here
         env.robots[0].gripper.current_action = np.zeros(env.robots[0].gripper.dof)
         try:
@@ -175,7 +175,7 @@ def sample_scene(env: Any, seed: int) -> None:
 
 
 def axis_angle(xyz: Array, w: float) -> Array:
-    """Axis times angle (3,) of a quaternion, angle in [0, 2 pi]: the convention of the official LIBERO evaluations, which policies learned."""
+    """Axis times angle (3,) of a quaternion, angle in [0, 2 pi], as in the official LIBERO evaluations."""
     w = min(max(w, -1.0), 1.0)
     sine = math.sqrt(1.0 - w * w)
     return np.zeros(3) if math.isclose(sine, 0.0) else xyz * (2.0 * math.acos(w)) / sine
