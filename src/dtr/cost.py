@@ -60,7 +60,9 @@ class Cost:
         """The value of `schemas/cost.schema.json`. Raises PlanMismatch when the baseline is another kind of policy."""
         if (self.policy, self.tokens) != (baseline.policy, baseline.tokens):
             expected = f"a baseline like {self.policy} with {self.tokens} text tokens"
-            raise PlanMismatch(f"expected {expected}, got {baseline.policy} with {baseline.tokens}; compare a policy with its own undropped file.")
+            raise PlanMismatch(
+                f"expected {expected}, got {baseline.policy} with {baseline.tokens}; compare a policy with its own undropped file."
+            )
         amounts = {"parameters": self.parameters.to_json(baseline.parameters), "flops": self.flops.to_json(baseline.flops)}
         return {"policy": self.policy, "digest": self.digest, "baseline": baseline.digest, "tokens": self.tokens, **amounts}
 

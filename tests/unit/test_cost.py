@@ -5,10 +5,14 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import sys
 from pathlib import Path
 
-import narrow_oft
 import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import cut_world
 
 from dtr.cost import measure, parameters, run
 from dtr.dropping import drop, resolve
@@ -26,7 +30,7 @@ def tower(tokens: int, width: int, mlp: int, live: int, patches: int) -> int:
 
 
 def test_operations_counted_by_hand() -> None:
-    cost = measure(skeleton("openvla_oft", narrow_oft.CONFIG), text_tokens=22)
+    cost = measure(skeleton("openvla_oft", cut_world.CONFIG), text_tokens=22)
     N, D, M = 1 + 2 * 4 + 1 + 21, 16, 24
     assert cost.flops.by_component["vision"] == tower(6, 16, 32, live=3, patches=4) + tower(4, 12, 20, live=4, patches=4)
     assert cost.flops.by_component["language"] == 6 * (8 * N * D**2 + 4 * N**2 * D + 6 * N * D * M)
@@ -36,7 +40,7 @@ def test_operations_counted_by_hand() -> None:
 
 
 def test_parameters_are_all_counted_once() -> None:
-    policy = narrow_oft.policy()
+    policy = cut_world.policy()
     counted = parameters(policy)
     assert counted.total == policy.parameter_count == sum(counted.by_component.values())
     assert counted.by_component["language"] == sum(p.numel() for p in policy.language.parameters())  # type: ignore[union-attr]
@@ -44,7 +48,7 @@ def test_parameters_are_all_counted_once() -> None:
 
 
 def test_a_dead_block_costs_parameters_and_no_operations() -> None:
-    whole, cut = skeleton("openvla_oft", narrow_oft.CONFIG), skeleton("openvla_oft", narrow_oft.CONFIG)
+    whole, cut = skeleton("openvla_oft", cut_world.CONFIG), skeleton("openvla_oft", cut_world.CONFIG)
     cut.drop({"vision.siglip": [4]})
     assert measure(cut).flops.total == measure(whole).flops.total
     assert measure(cut).parameters.total < measure(whole).parameters.total
@@ -106,10 +110,10 @@ def _block(policy: object, stack: str) -> int:
 
 
 def test_verb(tmp_path: Path) -> None:
-    whole, cut = narrow_oft.policy(), narrow_oft.policy()
-    plan = resolve("language-half", cut, text_tokens=narrow_oft.TEXT)
-    save_policy(tmp_path / "whole.safetensors", whole, narrow_oft.PROCESSOR, {})
-    save_policy(tmp_path / "cut.safetensors", drop(cut, plan), narrow_oft.PROCESSOR, {}, plan.to_json())
+    whole, cut = cut_world.policy(), cut_world.policy()
+    plan = resolve("language-half", cut, text_tokens=cut_world.TEXT)
+    save_policy(tmp_path / "whole.safetensors", whole, cut_world.PROCESSOR, {})
+    save_policy(tmp_path / "cut.safetensors", drop(cut, plan), cut_world.PROCESSOR, {}, plan.to_json())
     args = argparse.Namespace(policy=tmp_path / "cut.safetensors", baseline=tmp_path / "whole.safetensors", out=tmp_path / "cost.json")
     run(args)
     cost = read_record(args.out, "cost")
@@ -123,9 +127,9 @@ def test_verb(tmp_path: Path) -> None:
 
 
 def test_baseline_of_another_prompt_length(tmp_path: Path) -> None:
-    whole = narrow_oft.policy()
-    longer = dataclasses.replace(narrow_oft.PROCESSOR, prompt="what action in the bowl {instruction}")
-    save_policy(tmp_path / "a.safetensors", whole, narrow_oft.PROCESSOR, {})
+    whole = cut_world.policy()
+    longer = dataclasses.replace(cut_world.PROCESSOR, prompt="what action in the bowl {instruction}")
+    save_policy(tmp_path / "a.safetensors", whole, cut_world.PROCESSOR, {})
     save_policy(tmp_path / "b.safetensors", whole, longer, {})
     with pytest.raises(PlanMismatch, match="its own undropped file"):
         run(argparse.Namespace(policy=tmp_path / "a.safetensors", baseline=tmp_path / "b.safetensors", out=tmp_path / "cost.json"))

@@ -5,9 +5,14 @@ from __future__ import annotations
 import itertools
 import json
 import random
+import sys
+from pathlib import Path
 
-import narrow_oft
 import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import cut_world
 
 from dtr.cost import config_digest
 from dtr.dropping import BlockScore, Plan, Score, drop, parse_cut, resolve
@@ -24,7 +29,7 @@ def chosen(cut: str, policy: Policy, table: dict[str, Score] | None = None) -> C
     return choose(parse_cut(cut), policy, table or {})
 
 
-def make(config: object = narrow_oft.CONFIG) -> Policy:
+def make(config: object = cut_world.CONFIG) -> Policy:
     return skeleton("openvla_oft", config)
 
 
@@ -178,7 +183,8 @@ def test_unknown_tower_and_foreign_scores() -> None:
 def test_random_unions_keep_a_live_block_or_fail() -> None:
     rng, policy = random.Random(4), make()
     for _ in range(200):
-        parts = [f"{rng.choice(COMPONENTS)}-{rng.choice(['half', 'ends', 'keep-0', 'keep-0_1', 'keep-1'])}" for _ in range(rng.randint(1, 3))]
+        rules = ("half", "ends", "keep-0", "keep-0_1", "keep-1")
+        parts = [f"{rng.choice(COMPONENTS)}-{rng.choice(rules)}" for _ in range(rng.randint(1, 3))]
         try:
             plan = chosen("+".join(dict.fromkeys(parts)), policy)
         except DtrError:

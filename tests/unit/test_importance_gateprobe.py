@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-import narrow_oft
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 from torch import Tensor
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import cut_world
 
 from dtr.errors import UnknownName
 from dtr.importance.gateprobe import gate_gradients, gateprobe
@@ -17,12 +23,12 @@ DEAD = ("vision.dino.3", "vision.siglip.4")
 
 @pytest.fixture(scope="module")
 def policy() -> Policy:
-    return narrow_oft.policy().double()
+    return cut_world.policy().double()
 
 
 @pytest.fixture(scope="module")
 def batch() -> Batch:
-    return {name: t.double() if t.is_floating_point() else t for name, t in narrow_oft.batch().items()}
+    return {name: t.double() if t.is_floating_point() else t for name, t in cut_world.batch().items()}
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +70,7 @@ def test_dead_blocks_are_exactly_zero_and_no_other_is(gradients: dict[str, Tenso
 
 def test_independent_of_batch_size_and_neighbours(policy: Policy, batch: Batch, gradients: dict[str, Tensor]) -> None:
     for chosen in ([0], [3], [2, 1], [3, 0, 1]):
-        for name, gradient in gate_gradients(policy, narrow_oft.rows(batch, chosen)).items():
+        for name, gradient in gate_gradients(policy, cut_world.rows(batch, chosen)).items():
             torch.testing.assert_close(gradient, gradients[name][chosen], rtol=1e-9, atol=1e-13)
 
 
@@ -80,7 +86,7 @@ def test_leaves_no_trace(policy: Policy, batch: Batch) -> None:
 
 
 def test_no_weight_gradient_is_made(batch: Batch) -> None:
-    fresh = narrow_oft.policy().double()
+    fresh = cut_world.policy().double()
     gate_gradients(fresh, batch)
     assert all(p.grad is None for p in fresh.parameters())
 
@@ -106,7 +112,7 @@ def test_leave_one_out_is_the_loss_of_the_smaller_policy(policy: Policy, batch: 
     with torch.no_grad():
         whole = policy.losses(batch)
         for stack, index in (("language", 3), ("vision.siglip", 2), ("action", 0), ("vision.dino", 3)):
-            smaller = narrow_oft.policy().double()
+            smaller = cut_world.policy().double()
             smaller.drop({stack: [index]})
             torch.testing.assert_close(changes[f"{stack}.{index}"], smaller.losses(batch) - whole, rtol=1e-12, atol=1e-14)
     assert all(bool((changes[name] == 0).all()) for name in DEAD)
@@ -117,7 +123,7 @@ def test_first_order_estimate_of_leave_one_out(batch: Batch) -> None:
     """For a block that adds little, the loss without it is L - dL/dalpha + O(alpha^2): shrinking F by s leaves an error of s^2."""
     errors = []
     for shrink in (1e-2, 1e-3):
-        small = narrow_oft.policy().double()
+        small = cut_world.policy().double()
         with torch.no_grad():
             for layer in ("o", "down"):
                 getattr(small.stacks()["language"].blocks["2"], layer).weight.mul_(shrink)

@@ -30,7 +30,9 @@ SELECTIONS = ("half", "ends")
 SUBLAYERS = ("attention", "mlp")
 
 NUMBER = re.compile(r"0|[1-9][0-9]*")
-EXAMPLES = tuple(f"{c}-{r}" for c, r in product(COMPONENTS, (*SELECTIONS, *(f"{m}-9" for m in METRICS), "keep-0_5", "half-mlp", "half-attention")))
+EXAMPLES = tuple(
+    f"{c}-{r}" for c, r in product(COMPONENTS, (*SELECTIONS, *(f"{m}-9" for m in METRICS), "keep-0_5", "half-mlp", "half-attention"))
+)
 
 
 @dataclass(frozen=True)
@@ -108,13 +110,17 @@ def parse_part(text: str, whole: str) -> Part:
             keep = tuple(int(i) for i in indices.split("_"))
             if list(keep) != sorted(set(keep)):
                 ascending = "_".join(map(str, sorted(set(keep))))
-                raise UnknownName(f"unknown cut {whole!r}: kept blocks are written once each and ascending, here {target}-keep-{ascending}.")
+                raise UnknownName(
+                    f"unknown cut {whole!r}: kept blocks are written once each and ascending, here {target}-keep-{ascending}."
+                )
             return Part(target, "keep", keep=keep, sublayer=sublayer)
         case [metric, _] if metric in METRICS and sublayer:
             raise UnknownName(f"unknown cut {whole!r}: {metric} scores whole blocks, so -{sublayer} goes with half, ends or keep only.")
         case [metric, count] if metric in METRICS:
             if not NUMBER.fullmatch(count) or count == "0":
-                raise UnknownName(f"unknown cut {whole!r}: after {metric} comes how many blocks go, as in {target}-{metric}-9, not {count!r}.")
+                raise UnknownName(
+                    f"unknown cut {whole!r}: after {metric} comes how many blocks go, as in {target}-{metric}-9, not {count!r}."
+                )
             return Part(target, metric, count=int(count), sublayer=sublayer)
         case [metric, count] if NUMBER.fullmatch(count) and metric != "keep":
             raise unknown("metric", metric, METRICS, f"It is in the cut {whole!r}.")

@@ -22,12 +22,14 @@ from dtr.records import validate
 def drop(policy: Policy, plan: Plan) -> Policy:
     """Delete from `policy` what `plan` drops, and return it: h_i = h_{i-1} where a block was, its parameters gone.
 
-    Raises PlanMismatch, and changes nothing, when the plan is for another policy.
+    Raises PlanMismatch: when the plan is for another policy nothing is changed, when the plan contradicts itself discard the policy.
     """
     plan.check(policy)
     carry_out(policy, plan.dropped, plan.width[1] if plan.width else None)
     if config_digest(policy) != plan.digest:
-        raise PlanMismatch(f"the plan of cut {plan.cut!r} promises {plan.digest}, but leaves {config_digest(policy)}; make it again with `dtr drop`.")
+        raise PlanMismatch(
+            f"the plan of cut {plan.cut!r} promises {plan.digest}, but leaves {config_digest(policy)}; make it again with `dtr drop`."
+        )
     return policy
 
 

@@ -108,15 +108,21 @@ class Plan:
     def check(self, policy: Policy) -> None:
         """Raises PlanMismatch unless the plan was made for exactly this policy."""
         if self.policy != policy.name:
-            raise PlanMismatch(f"the plan of cut {self.cut!r} is for {self.policy}, but the policy is {policy.name}; make a plan with `dtr drop`.")
+            raise PlanMismatch(
+                f"the plan of cut {self.cut!r} is for {self.policy}, but the policy is {policy.name}; make a plan with `dtr drop`."
+            )
         have = {name: stack.kept for name, stack in policy.stacks().items()}
         want = {name: tuple(sorted((*self.kept.get(name, ()), *self.dropped.get(name, ())))) for name in {*self.kept, *self.dropped}}
         for name in sorted(want.keys() | have.keys()):
             if want.get(name) != have.get(name):
                 expected, got = (brief(blocks.get(name, ())) for blocks in (want, have))
-                raise PlanMismatch(f"the plan expects blocks {expected} in {name}, but the policy has {got}; make a plan for it with `dtr drop`.")
+                raise PlanMismatch(
+                    f"the plan expects blocks {expected} in {name}, but the policy has {got}; make a plan for it with `dtr drop`."
+                )
         if self.source != config_digest(policy):
-            raise PlanMismatch(f"the plan is for configuration {self.source}, but the policy is {config_digest(policy)}; plan with `dtr drop`.")
+            raise PlanMismatch(
+                f"the plan is for configuration {self.source}, but the policy is {config_digest(policy)}; plan with `dtr drop`."
+            )
 
 
 @dataclass(frozen=True)
@@ -148,7 +154,9 @@ def choose(cut: Cut, policy: Policy, scores: Mapping[str, Score]) -> Choice:
     after = None if width is None else width[0]
     for part in cut.parts:
         if part.sublayer:
-            raise PlanMismatch(f"cut {str(part)!r} drops sublayers, but {policy.name} can lose whole blocks only so far; drop blocks instead.")
+            raise PlanMismatch(
+                f"cut {str(part)!r} drops sublayers, but {policy.name} can lose whole blocks only so far; drop blocks instead."
+            )
         if width is not None and cuts_width(part):
             after = min(after or width[0], max(width[1] // DIVISOR[part.rule], 1))
             continue

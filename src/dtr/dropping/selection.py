@@ -53,17 +53,23 @@ def kept_by_name(part: Part, stack: str, depth: Depth) -> tuple[int, ...]:
     """The indices of a `keep` part, which must all be present."""
     if missing := [i for i in part.keep if i not in depth.present]:
         have = f"blocks {brief(depth.present)} of {depth.total}"
-        raise PlanMismatch(f"cut {str(part)!r} keeps block {missing[0]} of {stack}, but this policy has {have}; name blocks that are there.")
+        raise PlanMismatch(
+            f"cut {str(part)!r} keeps block {missing[0]} of {stack}, but this policy has {have}; name blocks that are there."
+        )
     return part.keep
 
 
 def lowest(part: Part, depths: Mapping[str, Depth], score: Score | None) -> dict[str, set[int]]:
     """The `part.count` least important present blocks of all these stacks together."""
     if score is None:
-        raise PlanMismatch(f"cut {str(part)!r} needs {part.rule} scores: run `dtr score --metric {part.rule}` and pass its file with --scores.")
+        raise PlanMismatch(
+            f"cut {str(part)!r} needs {part.rule} scores: run `dtr score --metric {part.rule}` and pass its file with --scores."
+        )
     names = [f"{stack}.{i}" for stack, depth in depths.items() for i in depth.present]
     if missing := [name for name in names if name not in score.blocks]:
-        raise PlanMismatch(f"the {part.rule} scores lack {missing[0]}, which this policy has; score this policy and cut it with those scores.")
+        raise PlanMismatch(
+            f"the {part.rule} scores lack {missing[0]}, which this policy has; score this policy and cut it with those scores."
+        )
     if part.count >= len(names):
         raise PlanMismatch(f"cut {str(part)!r} leaves no block: {part.target} has {len(names)}, so at most {len(names) - 1} can go.")
     going = least_important(names, {name: score.blocks[name].score for name in names})[: part.count]
