@@ -10,8 +10,8 @@ from dtr.errors import BadConfig, BadRecord, DtrError, UnknownName
 from dtr.rollout.episode import Episode, Journal, read_episodes, write_episodes
 from dtr.rollout.protocol import Protocol
 
-ONE = Episode("fake", "a", 0, 0, 7, "success", 12, 2, None, "0" * 16, "1" * 16)
-TWO = replace(ONE, init_state=1, outcome="error", steps=0, inferences=0, error="gone")
+ONE = Episode("fake", "a", 0, 0, 7, "success", 12, 2, "a" * 16, None, "0" * 16, "1" * 16)
+TWO = replace(ONE, init_state=1, outcome="error", steps=0, inferences=0, trace=None, error="gone")
 
 
 def test_the_file_is_sorted_and_does_not_depend_on_arrival(tmp_path: Path) -> None:

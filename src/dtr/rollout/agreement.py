@@ -11,7 +11,7 @@ from dtr.rollout.episode import Episode, Key
 
 @dataclass(frozen=True)
 class Agreement:
-    """`pairs` episodes of one key on both sides, of which `flipped` ended otherwise and `identical` have equal records but the policy."""
+    """`pairs` episodes of one key on both sides, of which `flipped` ended otherwise and `identical` were equal bit for bit."""
 
     pairs: int
     identical: int
@@ -29,5 +29,5 @@ def agreement(one: Sequence[Episode], other: Sequence[Episode]) -> Agreement:
     pairs = [(episode, others[episode.key]) for episode in one if episode.key in others]
     if not pairs:
         raise BadRecord("the two sets of episodes have no initial state in common: compare runs of one suite and seed.")
-    identical = sum((a.outcome, a.steps, a.inferences) == (b.outcome, b.steps, b.inferences) for a, b in pairs)
+    identical = sum(a.trace is not None and a.trace == b.trace for a, b in pairs)
     return Agreement(len(pairs), identical, tuple(sorted(a.key for a, b in pairs if a.outcome != b.outcome)))

@@ -42,7 +42,8 @@ class Key:
 class Episode:
     """One rollout. `error` is not `failure`: it says that the episode could not be run, and enters no success rate.
 
-    Holds no time and no host: equal runs give equal records.
+    Holds no time and no host: equal runs give equal records. `trace` digests all that the policy saw and did; on another processor it may
+    differ where everything else is equal.
     """
 
     suite: str
@@ -53,6 +54,7 @@ class Episode:
     outcome: Outcome
     steps: int
     inferences: int
+    trace: str | None
     error: str | None
     conditions: str
     policy: str

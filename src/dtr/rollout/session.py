@@ -61,21 +61,10 @@ class Session:
         """The record of one finished or failed order."""
         order, end = result.order, result.finished
         outcome: Outcome = "error" if end is None else "success" if end.success else "failure"
-        steps, inferences = (end.steps, end.inferences) if end else (0, 0)
+        steps, inferences, trace = (end.steps, end.inferences, end.trace) if end else (0, 0, None)
         k = order.key
-        return Episode(
-            k.suite,
-            order.task.name,
-            k.task_index,
-            k.init_state,
-            k.seed,
-            outcome,
-            steps,
-            inferences,
-            result.error,
-            self.conditions,
-            self.policy,
-        )
+        name = (k.suite, order.task.name, k.task_index, k.init_state, k.seed)
+        return Episode(*name, outcome, steps, inferences, trace, result.error, self.conditions, self.policy)
 
     def film(self, orders: Sequence[Order], known: Mapping[Key, Episode], folder: Path) -> None:
         """Play the orders once more with every step rendered. Raises BadRecord when one of them ends otherwise than it did."""

@@ -14,6 +14,7 @@ A DtrError is sent as it is (the user can mend it, the run ends). Any other exce
 
 from __future__ import annotations
 
+import hashlib
 import os
 import signal
 from collections.abc import Callable
@@ -75,11 +76,16 @@ class Order:
 
 @dataclass(frozen=True)
 class Finished:
-    """The end of an episode. `film` (steps + 1, H, W, 3) uint8 is the agent view of every step, if the order asked for it."""
+    """The end of an episode.
+
+    `trace` is a digest of every frame that the policy saw and every action that it gave: equal traces are equal episodes, bit for bit.
+    `film` (steps + 1, H, W, 3) uint8 is the agent view of every step, if the order asked for it.
+    """
 
     success: bool
     steps: int
     inferences: int
+    trace: str
     film: Array | None = field(default=None, repr=False)
 
 
@@ -112,12 +118,16 @@ def serve(connection: Connection, factory: Factory) -> None:
     except Exception as error:
         connection.send(Crash(f"{type(error).__name__}: {error}"))
         raise
+    finally:
+        if simulator is not None:
+            simulator.close()
 
 
 def play(simulator: SimulatorLike, order: Order, policy: Connection) -> Finished:
     """One episode: look, ask for a chunk of actions, execute it unseen, until the goal holds or the steps are used up."""
     simulator.reset(order.state, order.key.seed, order.settle_steps)
     film: list[Array] = []
+    trace = hashlib.sha256()
     steps = inferences = 0
     success = False
     while not success and steps < order.max_steps:
@@ -125,6 +135,8 @@ def play(simulator: SimulatorLike, order: Order, policy: Connection) -> Finished
         policy.send(frame)
         actions: Array = policy.recv()
         inferences += 1
+        for part in (frame.images, frame.state, actions):
+            trace.update(np.ascontiguousarray(part).tobytes())
         if order.film and not film:
             film.append(frame.images[0])
         for action in actions[: order.max_steps - steps]:
@@ -134,4 +146,4 @@ def play(simulator: SimulatorLike, order: Order, policy: Connection) -> Finished
                 film.append(simulator.observe().images[0])
             if success:
                 break
-    return Finished(success, steps, inferences, np.stack(film) if film else None)
+    return Finished(success, steps, inferences, trace.hexdigest()[:16], np.stack(film) if film else None)

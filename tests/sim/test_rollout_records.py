@@ -1,0 +1,76 @@
+"""Records with the real simulator: the same bits for any number of workers, after a kill, and when filmed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "unit"))
+
+from tiny_policy import tiny
+
+from dtr.policies.file import save_policy
+from dtr.sim.suites import suite
+
+PROTOCOL = '{"name": "t", "trials": 2, "max_steps": 20, "tasks": [0, 1], "batch": 3}'
+NAME = "embedded_spatial"
+
+
+@pytest.fixture(scope="module")
+def policy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("policy") / "random.safetensors"
+    save_policy(path, *tiny([task.language for task in suite(NAME).tasks]), {})
+    return path
+
+
+def command(policy: Path, folder: Path, out: str, workers: int, *more: str) -> list[str]:
+    verb = [sys.executable, "-m", "dtr.cli", "rollout", "--policy", str(policy), "--suite", NAME, "--protocol", PROTOCOL]
+    return [*verb, "--workers", str(workers), "--state-dir", str(folder / "state"), "--out", str(folder / out), *more]
+
+
+@pytest.fixture(scope="module")
+def reference(policy: Path, tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    folder = tmp_path_factory.mktemp("reference")
+    subprocess.run(command(policy, folder, "one.jsonl", 1), check=True)
+    assert not list((folder / "state").iterdir())  # nothing is left when all is done
+    return (folder / "one.jsonl").read_bytes()
+
+
+def test_two_workers_and_films_give_the_same_bytes(policy: Path, reference: bytes, tmp_path: Path) -> None:
+    # The films are played anew with every step rendered; dtr itself refuses when they end otherwise.
+    subprocess.run(command(policy, tmp_path, "two.jsonl", 2, "--video", str(tmp_path / "v"), "--episodes", "0/1"), check=True)
+    assert (tmp_path / "two.jsonl").read_bytes() == reference
+    assert (tmp_path / "v" / f"{NAME}.0.1.failure.mp4").stat().st_size > 1000
+    assert (tmp_path / "v" / "failures.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_killed_run_goes_on_where_it_stopped(policy: Path, reference: bytes, tmp_path: Path) -> None:
+    process = subprocess.Popen(command(policy, tmp_path, "x.jsonl", 1))
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and not any(f.stat().st_size for f in tmp_path.glob("state/*.jsonl")):
+        time.sleep(0.02)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not (tmp_path / "x.jsonl").exists()
+    kept = sum(f.read_bytes().count(b"\n") for f in tmp_path.glob("state/*.jsonl"))
+    assert kept >= 1
+    subprocess.run(command(policy, tmp_path, "x.jsonl", 2), check=True)
+    assert (tmp_path / "x.jsonl").read_bytes() == reference
+    assert f'"played": {4 - kept}' in (tmp_path / "x.jsonl.run.json").read_text()
+
+
+def test_ctrl_c_keeps_the_finished_and_says_so(policy: Path, tmp_path: Path) -> None:
+    process = subprocess.Popen(command(policy, tmp_path, "x.jsonl", 1), stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and not any(f.stat().st_size for f in tmp_path.glob("state/*.jsonl")):
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, text = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "of 4 episodes are kept" in text and "Traceback" not in text
