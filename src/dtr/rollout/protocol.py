@@ -97,3 +97,12 @@ class Protocol:
         the order of work get different rows, so batches fill.
         """
         return (task_index + init_state) % self.batch
+
+
+def conditions_on(protocol: Protocol, suite: str) -> str:
+    """The digest that every episode of `suite` under `protocol` carries. Raises UnknownName."""
+    from dtr.sim.suites import MAX_STEPS
+
+    if suite not in MAX_STEPS:
+        raise unknown("suite", suite, MAX_STEPS)
+    return protocol.conditions(protocol.limit(suite, MAX_STEPS[suite]))
