@@ -36,7 +36,7 @@ table1: setup
 lint: setup
 	@ruff check src tests && ruff format --check src tests
 	mypy
-	snakefmt --check --quiet Snakefile rules
+	snakefmt --check Snakefile rules
 	snakemake --lint
 	snakemake --configfile config/smoke.yaml --lint
 

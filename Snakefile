@@ -16,7 +16,9 @@ from dtr.workflow.targets import Targets
 
 min_version("9.27.1")
 
-if "scale" not in config:  # --configfile replaces the default configuration; Snakemake would merge the two
+if (
+    "scale" not in config
+):  # --configfile replaces the default configuration; Snakemake would merge the two
 
     configfile: f"{workflow.basedir}/config/embedded.yaml"
 
@@ -26,6 +28,9 @@ try:
     adopt(targets.scale)
 except DtrError as error:
     raise WorkflowError(str(error))
+
+
+container: "containers/dtr.sif"  # used with --software-deployment-method apptainer; made by containers/README.md
 
 
 wildcard_constraints:

@@ -1,21 +1,25 @@
 # The policy that everything starts from: trained here from nothing. State is kept under work/, so a killed run goes on.
 rule checkpoint:
     input:
-        data=lambda w: targets.rendered(config["policies"][w.policy]["pretraining"]["data"]),
+        data=lambda w: targets.rendered(
+            config["policies"][w.policy]["pretraining"]["data"]
+        ),
     output:
         policy=paths.PRETRAINED,
     log:
         "logs/checkpoint/{scale}.{policy}.log",
-    params:
-        stage=token("checkpoint"),
-        policy=lambda w: targets.policy_json(w.policy),
-        recipe=lambda w: targets.recipe_json(config["policies"][w.policy]["pretraining"]["recipe"]),
-        seed=lambda w: config["policies"][w.policy]["pretraining"]["seed"],
-        suites=list(config["demos"]),
-        state=f"{paths.WORK}/pretraining",
     wildcard_constraints:
         policy=targets.of_origin("policies", "pretraining"),
     threads: 2
+    params:
+        stage=token("checkpoint"),
+        policy=lambda w: targets.policy_json(w.policy),
+        recipe=lambda w: targets.recipe_json(
+            config["policies"][w.policy]["pretraining"]["recipe"]
+        ),
+        seed=lambda w: config["policies"][w.policy]["pretraining"]["seed"],
+        suites=list(config["demos"]),
+        state=f"{paths.WORK}/pretraining",
     shell:
         "dtr checkpoint --config {params.policy:q} --data {input.data} --recipe {params.recipe:q} --seed {params.seed}"
         " --vocabulary-from {params.suites}"

@@ -3,9 +3,11 @@ rule demonstrate:
         demos=directory(paths.SUITE),
     log:
         "logs/demonstrate/{scale}.{suite}.log",
+    wildcard_constraints:
+        suite=targets.of_origin("demos", "episodes"),
+    threads: 2
     params:
         stage=token("demonstrate"),
         choice=lambda w: targets.demonstrations(w.suite),
-    threads: 2
     shell:
         "dtr demonstrate --suite {wildcards.suite} {params.choice} --processes {threads} --out {output.demos} 2>&1 | tee -i {log}"

@@ -4,10 +4,10 @@ rule fetch_policy:
         policy=paths.PRETRAINED,
     log:
         "logs/fetch/{scale}.{policy}.log",
-    params:
-        hub=lambda w: config["policies"][w.policy]["hub"],
     wildcard_constraints:
         policy=targets.of_origin("policies", "hub"),
+    params:
+        hub=lambda w: config["policies"][w.policy]["hub"],
     shell:
         "{{ echo 'error: expected {output.policy}, made from {params.hub}: put the policy file there and run the same command again.'; exit 2; }}"
         " 2>&1 | tee -i {log}"
@@ -18,10 +18,10 @@ rule fetch_demonstrations:
         data=directory(paths.RENDERED),
     log:
         "logs/fetch/{scale}.{suite}.log",
-    params:
-        hub=lambda w: config["demos"][w.suite]["hub"],
     wildcard_constraints:
         suite=targets.of_origin("demos", "hub"),
+    params:
+        hub=lambda w: config["demos"][w.suite]["hub"],
     shell:
         "{{ echo 'error: expected the folder {output.data}, {params.hub}: put it there and run the same command again.'; exit 2; }}"
         " 2>&1 | tee -i {log}"

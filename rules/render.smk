@@ -5,9 +5,11 @@ rule render:
         data=directory(paths.RENDERED),
     log:
         "logs/render/{scale}.{suite}.log",
+    wildcard_constraints:
+        suite=targets.of_origin("demos", "episodes"),
+    threads: 2
     params:
         stage=token("render"),
         image_size=config["image_size"],
-    threads: 2
     shell:
         "dtr render --demos {input.demos} --image-size {params.image_size} --processes {threads} --out {output.data} 2>&1 | tee -i {log}"

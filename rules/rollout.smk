@@ -6,11 +6,11 @@ rule rollout:
         episodes=paths.ROLLOUT,
     log:
         "logs/rollout/{scale}.{policy}.{cut}.{data}.{recipe}.seed{seed}.{protocol}.{suite}.log",
+    threads: 2
     params:
         stage=token("rollout"),
         protocol=lambda w: targets.protocol_json(w.protocol),
         state=f"{paths.WORK}/{{cut}}/{{data}}.{{recipe}}/seed{{seed}}/rollouts/{{protocol}}",
-    threads: 2
     shell:
         "dtr rollout --policy {input.policy} --suite {wildcards.suite} --protocol {params.protocol:q} --workers {threads}"
         " --state-dir {params.state} --out {output.episodes} 2>&1 | tee -i {log}"

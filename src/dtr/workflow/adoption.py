@@ -85,7 +85,8 @@ def adopt_one(artifact: Path, entry: Mapping[str, Any]) -> bool:
     if artifact.is_dir():
         (artifact / TIMESTAMP).touch()
         os.utime(artifact / TIMESTAMP, (CACHED_S, CACHED_S))
-    for file in (*files_of(artifact), artifact):
+    beside = [Path(f"{artifact}.run.json")]  # where it was made: belongs to it, known to Snakemake it is not
+    for file in (*files_of(artifact), artifact, *(path for path in beside if path.exists())):
         os.utime(file, (CACHED_S, CACHED_S))
     return True
 

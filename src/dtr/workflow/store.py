@@ -23,7 +23,12 @@ from dtr.workflow.adoption import adopt, content, from_cache, records
 
 STORE = Path("store")
 LIMIT_MB = 60.0
-SCALE = "embedded"
+
+
+def cached_scale() -> str:
+    """The scale whose artifacts dvc.yaml caches."""
+    variables: list[dict[str, Any]] = yaml.safe_load(Path("dvc.yaml").read_text(encoding="utf-8"))["vars"]
+    return str(variables[0]["scale"])
 
 
 def locked() -> dict[str, str]:
@@ -55,7 +60,7 @@ def pull() -> None:
         missing = sum(not Path(path).exists() for path in wanted)
         print(f"store: {missing} of {len(locked())} cached artifacts are to be fetched", file=sys.stderr)
         run_tool("dvc", "pull", "--quiet", "--force", *wanted)
-    adopt(SCALE)
+    adopt(cached_scale())
 
 
 def push() -> None:
@@ -63,9 +68,10 @@ def push() -> None:
     from dvc.repo import Repo  # type: ignore[import-not-found, unused-ignore]
 
     outs = [Path(str(out.fs_path)).relative_to(Path.cwd()) for out in Repo().index.outs]
-    index = Path(f"artifacts/{SCALE}/records.json")
-    made = [str(out) for out in outs if out != index and not str(out).endswith(".run.json")]
-    if "Nothing to be done" not in run_tool("snakemake", "--dry-run", "--", *(path for path in made if not path.endswith("/cells/table1"))):
+    scale = cached_scale()
+    index = Path(f"artifacts/{scale}/records.json")
+    made = [str(out) for out in outs if out != index and out.name != "table1" and not out.name.endswith(".run.json")]
+    if "Nothing to be done" not in run_tool("snakemake", "--configfile", f"config/{scale}.yaml", "--dry-run", "--", *made):
         raise BadRecord(
             "not everything that dvc.yaml names is up to date: run `snakemake -- results/table1.csv` and look at `snakemake -n`."
         )

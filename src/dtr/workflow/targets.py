@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from dtr.dropping.cut import parse_cut
 from dtr.errors import unknown
+from dtr.report.reported import reported
 from dtr.workflow import paths
 from dtr.workflow.config import Arm, check_config, read_sheet
 
@@ -125,6 +128,18 @@ class Targets:
         fields = {"scale": self.scale, "policy": arm.policy, "cut": arm.cut, "data": arm.data, "recipe": arm.recipe}
         protocol = self.protocol(arm, sample)
         return [paths.ROLLOUT.format(**fields, seed=seed, protocol=protocol, suite=suite) for suite in suites for seed in arm.seeds]
+
+    def cell_arguments(self, table: str, row: str, column: str) -> str:
+        """The arguments of `dtr cell` that name a cell and label its row."""
+        arm = self.arm(table, row)
+        named = {"table": table, "row": row, "column": column, "scale": self.scale}
+        named |= {"model": arm.model, "setting": arm.setting, "component": arm.component}
+        return " ".join(f"--{key} {shlex.quote(value)}" for key, value in named.items())
+
+    def reported(self, table: str, row: str, column: str) -> str:
+        """What the paper says in this cell, as text."""
+        path = Path(self.folder, paths.REPORTED.format(table=table))
+        return json.dumps(reported(path if path.exists() else None, row, column), sort_keys=True)
 
     def cost(self, arm: Arm) -> str:
         """The cost record of an arm."""

@@ -1,0 +1,63 @@
+"""The command line: verbs are frozen, load alone, and fail with one sentence."""
+
+import subprocess
+import sys
+import types
+
+import pytest
+
+from dtr import cli
+from dtr.errors import BadConfig, Interrupted
+
+
+def test_the_verbs_are_these():
+    assert list(cli.VERBS) == [
+        "checkpoint", "demonstrate", "render", "score", "drop", "recover", "rollout", "cost", "cell", "table", "parity", "doctor", "bench",
+        "suites", "store",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("verb", cli.VERBS)
+def test_every_verb_has_help(verb):
+    result = subprocess.run(
+        [sys.executable, "-m", "dtr.cli", verb, "--help"], capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False
+    )
+    assert result.returncode == 0, result.stderr
+    assert f"dtr {verb}" in result.stdout
+
+
+def test_an_unknown_verb_is_answered_with_the_nearest(capsys):
+    assert cli.run(["recovery"]) == 2
+    assert "did you mean 'recover'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("error", "code", "says"), [
+    (BadConfig("a sentence."), 2, "error: a sentence.\n"),
+    (Interrupted("stopped at step 3."), 130, "error: stopped at step 3.\n"),
+    (KeyboardInterrupt(), 130, "interrupted"),
+])  # fmt: skip
+def test_failures_are_one_sentence_and_a_code(monkeypatch, capsys, error, code, says):
+    def add_parser(verbs):
+        def run(_):
+            raise error
+
+        verbs.add_parser("cost").set_defaults(run=run)
+
+    monkeypatch.setitem(sys.modules, "dtr.cost", types.SimpleNamespace(add_parser=add_parser))
+    assert cli.run(["cost"]) == code
+    printed = capsys.readouterr()
+    assert says in printed.err and printed.err.count("\n") == 1 and not printed.out
+
+
+def test_a_bug_of_ours_keeps_its_traceback(monkeypatch):
+    def add_parser(verbs):
+        verbs.add_parser("cost").set_defaults(run=lambda _: 1 / 0)
+
+    monkeypatch.setitem(sys.modules, "dtr.cost", types.SimpleNamespace(add_parser=add_parser))
+    with pytest.raises(ZeroDivisionError):
+        cli.run(["cost"])
+
+
+def test_help_imports_neither_torch_nor_the_simulator():
+    code = "import sys, dtr.cli; dtr.cli.parser([]); sys.exit('torch' in sys.modules or 'mujoco' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,104 @@
+"""A configuration or sheet that does not hold together is one sentence, before anything runs."""
+
+import copy
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from dtr.errors import BadConfig, DtrError, UnknownName
+from dtr.workflow.config import check_config, read_sheet
+
+ROOT = Path(__file__).resolve().parents[2]
+SCALES = ("embedded", "smoke", "paper")
+
+
+def config_of(scale):
+    return yaml.safe_load((ROOT / f"config/{scale}.yaml").read_text())
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_the_configurations_hold(scale):
+    config = config_of(scale)
+    check_config(config)
+    assert len(read_sheet(ROOT / config["tables"]["table1"], config)) == 7
+
+
+def break_key(config):
+    config["recipies"] = config.pop("recipes")
+
+
+def break_demo(config):
+    config["demos"]["embedded_spatial"] = {"episodes": 0, "noise": 0.1, "seed": 1}
+
+
+def break_mixture(config):
+    config["data"]["four"][0] = "embedded_spacial"
+
+
+def break_recipe(config):
+    config["policies"]["openvla_oft"]["pretraining"]["recipe"] = "pretrian"
+
+
+def break_recipe_field(config):
+    config["recipes"]["recover"]["stepz"] = 3
+
+
+def break_protocol(config):
+    config["protocols"]["closed"]["trails"] = 5
+
+
+def break_calibration(config):
+    config["policies"]["openvla_oft"]["calibration"] = "for"
+
+
+@pytest.mark.parametrize(
+    ("break_it", "says"),
+    [
+        (break_key, "recipies.*did you mean 'recipes'"),
+        (break_demo, "demos.embedded_spatial"),
+        (break_mixture, "'embedded_spacial'.*did you mean .*embedded_spatial"),
+        (break_recipe, "'pretrian'.*did you mean 'pretrain'"),
+        (break_recipe_field, "recipes.recover.*stepz.*did you mean 'steps'"),
+        (break_protocol, "protocols.closed.*trails|trails.*did you mean 'trials'"),
+        (break_calibration, "'for'.*did you mean 'four'"),
+    ],
+)
+def test_a_typo_is_one_sentence_that_names_it(break_it, says):
+    config = copy.deepcopy(config_of("embedded"))
+    break_it(config)
+    with pytest.raises(DtrError) as caught:
+        check_config(config)
+    assert re.search(says, str(caught.value)), str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+HEADER = "row\tmodel\tsetting\tcomponent\tpolicy\tcut\tdata\trecipe\tseeds\tprotocol\n"
+GOOD = "a.b\tM\tS\tlanguage\topenvla_oft\tlanguage-half\tfour\trecover\t0,1\tclosed\n"
+
+
+@pytest.mark.parametrize(
+    ("rows", "kind", "says"),
+    [
+        (GOOD.replace("language-half", "language-hlaf"), UnknownName, "line 2.*did you mean"),
+        (GOOD.replace("openvla_oft", "openvla"), UnknownName, "openvla_oft"),
+        (GOOD.replace("0,1", "zero"), BadConfig, "seeds"),
+        (GOOD + GOOD, BadConfig, "'a.b' is there twice"),
+        ("", BadConfig, "at least one row"),
+    ],
+)
+def test_a_bad_sheet_is_one_sentence(tmp_path, rows, kind, says):
+    (tmp_path / "sheet.tsv").write_text(HEADER + rows)
+    with pytest.raises(kind, match=says):
+        read_sheet(tmp_path / "sheet.tsv", config_of("embedded"))
+
+
+def test_a_missing_sheet_is_named(tmp_path):
+    with pytest.raises(BadConfig, match=r"none\.tsv"):
+        read_sheet(tmp_path / "none.tsv", config_of("embedded"))
+
+
+def test_seeds_are_a_list(tmp_path):
+    (tmp_path / "sheet.tsv").write_text(HEADER + GOOD)
+    assert read_sheet(tmp_path / "sheet.tsv", config_of("embedded"))[0].seeds == (0, 1)

@@ -1,0 +1,105 @@
+"""From sheets to files: every path of Table 1, and what a wildcard may be."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from dtr.errors import UnknownName
+from dtr.workflow import paths
+from dtr.workflow.targets import Targets
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def targets():
+    return Targets(yaml.safe_load((ROOT / "config/embedded.yaml").read_text()), str(ROOT))
+
+
+def test_a_table_has_a_cell_for_each_row_and_column(targets):
+    cells = targets.cells("table1", "")
+    assert len(cells) == len(set(cells)) == 7 * 7
+    assert cells[0] == "results/embedded/cells/table1/openvla_oft.baseline.size.json"
+    assert cells[-1] == "results/embedded/cells/table1/openvla_oft.ends.action.average.json"
+
+
+def test_a_live_sample_shares_policies_but_no_record_and_no_result(targets):
+    arm = targets.arm("table1", "openvla_oft.half.language")
+    (full,), (live,) = targets.episodes(arm, "goal", ""), targets.episodes(arm, "goal", "/live-n5")
+    folder = "artifacts/embedded/openvla_oft/language-half/four.recover/seed0/rollouts"
+    assert full == f"{folder}/closed-n50/embedded_goal.jsonl"
+    assert live == f"{folder}/closed-n5-live/embedded_goal.jsonl"
+    assert targets.episodes(arm, "goal", "/live-n50") != [full]
+    assert not set(targets.cells("table1", "")) & set(targets.cells("table1", "/live-n50"))
+
+
+def test_the_average_needs_every_suite_and_seed(targets):
+    arm = targets.arm("table1", "openvla_oft.baseline")
+    assert [Path(path).stem for path in targets.episodes(arm, "average", "")] == list(targets.config["suites"].values())
+
+
+def test_the_protocol_follows_from_the_path(targets):
+    full, live = (json.loads(targets.protocol_json(name)) for name in ("closed-n50", "closed-n5-live"))
+    assert (full.pop("trials"), live.pop("trials")) == (50, 5)
+    configured = {key: value for key, value in targets.config["protocols"]["closed"].items() if key != "trials"}
+    assert full == live == {**configured, "name": "closed"}
+    with pytest.raises(UnknownName, match="did you mean 'closed'"):
+        targets.protocol_json("close-n5")
+
+
+def test_a_cut_by_a_metric_needs_its_scores_and_no_other_cut_does(targets):
+    assert targets.scores("openvla_oft", "language-gateprobe-9+vision-half") == [
+        "artifacts/embedded/openvla_oft/scores/four/gateprobe.json"
+    ]
+    assert targets.scores("openvla_oft", "language-half") == []
+
+
+def test_every_row_is_compared_with_its_baseline(targets):
+    assert targets.baseline("table1", "openvla_oft.ends.action").row == "openvla_oft.baseline"
+    with pytest.raises(UnknownName, match=r"openvla_oft\.ends\.action"):
+        targets.arm("table1", "openvla_oft.end.action")
+
+
+def pattern(template, constraints):
+    """The regular expression that Snakemake makes of a path with wildcards."""
+    seen = set()
+
+    def group(match):
+        name = match.group(1)
+        again = name in seen
+        seen.add(name)
+        return f"(?P={name})" if again else f"(?P<{name}>{constraints[name]})"
+
+    return re.compile(re.sub(r"\\\{(\w+)\\\}", group, re.escape(template)))
+
+
+@pytest.mark.parametrize(
+    ("template", "path", "expected"),
+    [
+        (paths.TABLE, "results/embedded/table1.csv", {"sample": ""}),
+        (paths.TABLE, "results/embedded/live-n5/table1.csv", {"sample": "/live-n5"}),
+        (paths.SHOWN, "results/table1.csv", {"sample": ""}),
+        (paths.SHOWN, "results/embedded/table1.csv", None),
+        (paths.TABLE, "results/smoke/table1.csv", None),
+        (
+            paths.CELL,
+            "results/embedded/cells/table1/openvla_oft.half.language.goal.json",
+            {"row": "openvla_oft.half.language", "column": "goal"},
+        ),
+        (paths.CELL, "results/embedded/cells/table1/openvla_oft.half.language.gaol.json", None),
+        (
+            paths.DROPPED,
+            "artifacts/embedded/openvla_oft/vision.dino-half+language-keep-0_5/dropped.safetensors",
+            {"cut": "vision.dino-half+language-keep-0_5"},
+        ),
+        (paths.DROPPED, "artifacts/embedded/openvla_oft/a/b/dropped.safetensors", None),
+    ],
+)
+def test_a_path_means_one_thing_or_nothing(targets, template, path, expected):
+    match = pattern(template, targets.constraints()).fullmatch(path)
+    assert (match is None) == (expected is None)
+    if match is not None:
+        assert {key: match.group(key) for key in expected} == expected

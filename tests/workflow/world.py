@@ -1,0 +1,77 @@
+"""A fresh copy of the repository's files in a folder of its own, and what Snakemake would do there."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+SMOKE = ("--configfile", "config/smoke.yaml")
+
+
+def git(folder, *arguments):
+    identity = ("-c", "user.name=test", "-c", "user.email=test@localhost", "-c", "init.defaultBranch=main")
+    return subprocess.run(["git", *identity, *arguments], cwd=folder, check=True, capture_output=True, text=True).stdout
+
+
+class World:
+    """A checkout. Commands run with this environment's programs and the checkout's own code."""
+
+    def __init__(self, folder):
+        self.folder = Path(folder)
+
+    @classmethod
+    def copy(cls, folder):
+        """All files that git knows or would add, and no artifact: what a clone of the present state would be."""
+        names = git(ROOT, "ls-files", "--cached", "--others", "--exclude-standard", "-z").split("\0")
+        for name in filter(None, names):
+            if (ROOT / name).is_file() and not name.startswith("store/"):
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(ROOT / name, folder / name)
+        return cls(folder)
+
+    def run(self, *command, check=True):
+        """Standard output and error of a command."""
+        programs = str(Path(sys.executable).parent)
+        environment = {key: value for key, value in os.environ.items() if not key.startswith("PYTEST")}
+        environment |= {"PATH": f"{programs}:{environment['PATH']}", "PYTHONPATH": str(self.folder / "src")}
+        result = subprocess.run(
+            command,
+            cwd=self.folder,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+        if check:
+            assert result.returncode == 0, f"{command}\n{result.stdout[-6000:]}"
+        else:
+            assert result.returncode != 0, f"{command} should have failed\n{result.stdout[-3000:]}"
+        return result.stdout
+
+    def snakemake(self, *arguments, check=True):
+        """Run Snakemake at the smoke scale."""
+        return self.run("snakemake", *SMOKE, *arguments, check=check)
+
+    def plan(self, *arguments):
+        """Rule -> number of jobs that Snakemake would run."""
+        text = self.snakemake("--dry-run", *arguments)
+        if "Nothing to be done" in text:
+            return {}
+        table = re.search(r"Job stats:\njob +count\n[- ]+\n(.*?)\n\n", text, re.DOTALL)
+        assert table, text[-3000:]
+        counts = Counter({name: int(count) for name, count in (line.split() for line in table.group(1).splitlines())})
+        del counts["total"]
+        return dict(counts)
+
+    def edit(self, name, old, new):
+        """Replace text that stands exactly once in a file."""
+        path = self.folder / name
+        text = path.read_text()
+        assert text.count(old) == 1, f"{old!r} stands {text.count(old)} times in {name}"
+        path.write_text(text.replace(old, new))
