@@ -152,7 +152,7 @@ def read_task(folder: Path, record: Mapping[str, Any]) -> TaskDemonstrations:
     """One task as its `record` in meta.json describes it."""
     path = folder / f"{record['name']}.npz"
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in ARRAYS}
     except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
         expected = ", ".join(ARRAYS)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
@@ -20,6 +20,14 @@ from dtr.data.normalisation import summary
 from dtr.provenance import atomic_path, write_json
 
 DATA = "data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
+TASK_INDEX = {  # LeRobot reads tasks.parquet with pandas and looks sentences up in its index
+    "index_columns": ["task"],
+    "column_indexes": [],
+    "columns": [
+        {"name": "task_index", "field_name": "task_index", "pandas_type": "int64", "numpy_type": "int64", "metadata": None},
+        {"name": "task", "field_name": "task", "pandas_type": "unicode", "numpy_type": "object", "metadata": None},
+    ],
+}
 
 
 @dataclass(frozen=True)
@@ -71,24 +79,22 @@ def write_meta(folder: Path, files: Sequence[FileRecord], instructions: Sequence
     """Write meta/ for data files 0..len(files)-1; info.json last: without it the data set is unfinished. `origin` goes under "dtr"."""
     lengths = [length for f in files for length in f.lengths]
     edges = np.concatenate([[0], np.cumsum(lengths)])
-    episodes = pd.DataFrame(
-        {
-            "episode_index": np.arange(len(lengths)),
-            "tasks": [[instructions[f.task]] for f in files for _ in f.lengths],
-            "length": lengths,
-            "data/chunk_index": 0,
-            "data/file_index": [k for k, f in enumerate(files) for _ in f.lengths],
-            "dataset_from_index": edges[:-1],
-            "dataset_to_index": edges[1:],
-            "meta/episodes/chunk_index": 0,
-            "meta/episodes/file_index": 0,
-        }
-    )
+    episodes = {
+        "episode_index": np.arange(len(lengths)),
+        "tasks": [[instructions[f.task]] for f in files for _ in f.lengths],
+        "length": lengths,
+        "data/chunk_index": np.zeros(len(lengths), np.int64),
+        "data/file_index": [k for k, f in enumerate(files) for _ in f.lengths],
+        "dataset_from_index": edges[:-1],
+        "dataset_to_index": edges[1:],
+        "meta/episodes/chunk_index": np.zeros(len(lengths), np.int64),
+        "meta/episodes/file_index": np.zeros(len(lengths), np.int64),
+    }
     with atomic_path(folder / "meta/episodes/chunk-000/file-000.parquet") as temporary:
-        episodes.to_parquet(temporary, index=False)
-    tasks = pd.DataFrame({"task_index": np.arange(len(instructions))}, index=pd.Index(list(instructions), name="task"))
+        pq.write_table(pa.table(episodes), temporary)
+    tasks = pa.table({"task_index": np.arange(len(instructions)), "task": list(instructions)})
     with atomic_path(folder / "meta/tasks.parquet") as temporary:
-        tasks.to_parquet(temporary)
+        pq.write_table(tasks.replace_schema_metadata({"pandas": json.dumps(TASK_INDEX)}), temporary)
     write_json(folder / "meta/stats.json", {name: merged([f.summaries[name] for f in files]) for name in files[0].summaries})
     info = {
         "codebase_version": VERSION,
