@@ -106,7 +106,7 @@ def difference(runs: Sequence[Run], others: Sequence[Run]) -> dict[str, Any]:
 
 
 def refuse_unequal(runs: Sequence[Run]) -> None:
-    """Raise BadRecord unless every suite has each of the same training seeds once and as many episodes: else the mean is not the pooled rate."""
+    """Raise BadRecord unless every suite has the same training seeds and as many episodes: else the mean is not the pooled rate."""
     suites = sorted({run.suite for run in runs})
     seeds = {suite: [run.seed for run in runs if run.suite == suite] for suite in suites}
     if len({run.path for run in runs}) < len(runs) or any(len(set(s)) < len(s) or s != seeds[suites[0]] for s in seeds.values()):

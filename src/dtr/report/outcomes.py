@@ -52,7 +52,8 @@ def read_run(path: Path, protocol: Protocol) -> Run:
     expected, found = conditions_on(protocol, suites[0]), sorted({episode.conditions for episode in episodes})
     if found != [expected]:
         raise BadRecord(
-            f"{path} was rolled out under the conditions {', '.join(found)}, but the protocol {protocol.name} has {expected}: roll out again."
+            f"{path} was rolled out under the conditions {', '.join(found)}, but the protocol {protocol.name} has {expected}: "
+            "roll out again."
         )
     states: dict[str, dict[int, bool]] = {}
     for episode in episodes:
@@ -73,11 +74,11 @@ def refuse_errors(path: Path, episodes: Sequence[Episode]) -> None:
     errors = [episode for episode in episodes if episode.outcome == "error"]
     if not errors:
         return
-    names = ", ".join(str(episode.key) for episode in errors[:SHOWN])
+    keys = ", ".join(str(episode.key) for episode in errors[:SHOWN])
     more = f" and {len(errors) - SHOWN} more" if len(errors) > SHOWN else ""
     raise BadRecord(
-        f"{len(errors)} of {len(episodes)} episodes in {path} could not be run ({names}{more}: {errors[0].error}), so there is no success rate; "
-        f"play only these again with `{rollout_command(path)}`."
+        f"{len(errors)} of {len(episodes)} episodes in {path} could not be run ({keys}{more}: {errors[0].error}), "
+        f"so there is no success rate; play only these again with `{rollout_command(path)}`."
     )
 
 

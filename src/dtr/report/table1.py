@@ -1,0 +1,143 @@
+"""A table of success after recovery: one line an arm, assembled from cells and nothing else.
+
+CSV, for people and programs: fractions in [0, 1], empty where there is no number.
+    row model setting component                     who: as in the table's sheet
+    size size_reported flops flops_reported         of the undropped policy; the paper's beside it
+    and for every suite's column c and for average:
+    c c_k c_n c_low c_high                          success rate, k of n, 95 % Clopper-Pearson interval
+    c_diff c_diff_low c_diff_high c_p               to the baseline on the same initial states: Tango's interval, exact McNemar p
+    c_reported                                      the paper's rate
+    scale seeds protocol cells                      training seeds; the protocol with every setting; the folder of the cells
+Markdown, for people: the same in percent, with the machine.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from dtr.errors import BadRecord
+
+Cell = Mapping[str, Any]
+Cells = dict[str, dict[str, Cell]]
+LABELS = ("model", "setting", "component")
+
+
+def grid(cells: Iterable[Cell]) -> Cells:
+    """Row -> column -> cell, in order of arrival. Raises BadRecord when a cell is missing, double, or of another table or scale."""
+    rows: Cells = {}
+    for cell in cells:
+        if cell["column"] in rows.setdefault(cell["row"], {}):
+            raise BadRecord(f"the cell {cell['row']}.{cell['column']} is given twice; give every cell once.")
+        rows[cell["row"]][cell["column"]] = cell
+    kinds = {(cell["table"], cell["scale"]) for row in rows.values() for cell in row.values()}
+    if len(kinds) != 1:
+        raise BadRecord(f"expected cells of one table at one scale, got {sorted(kinds) or 'none'}.")
+    columns = list(next(iter(rows.values())))
+    for name, row in rows.items():
+        if set(row) != set(columns):
+            raise BadRecord(f"row {name} lacks the cells {sorted(set(columns) ^ set(row))}; write them with `dtr cell`.")
+    protocols = {json.dumps(cell["protocol"], sort_keys=True) for cell in rates(rows)}
+    if len(protocols) > 1:
+        raise BadRecord(
+            f"the cells were rolled out under {len(protocols)} protocols, so their rates do not compare: {'; '.join(sorted(protocols))}."
+        )
+    return rows
+
+
+def rates(rows: Cells) -> list[Cell]:
+    """All cells that are success rates."""
+    return [cell for row in rows.values() for cell in row.values() if cell["quantity"] == "success_rate"]
+
+
+def wide(rows: Cells, folder: str) -> list[dict[str, str]]:
+    """One record of text an arm: the lines of the CSV. `folder` is where the cells lie."""
+    lines = []
+    for name, row in rows.items():
+        first = next(iter(row.values()))
+        line = {"row": name} | {label: first[label] for label in LABELS}
+        for column, cell in row.items():
+            line |= {f"{column}{key}": text for key, text in columns_of(cell).items()}
+        strata = [stratum for cell in row.values() for stratum in cell.get("strata", ())]
+        seeds = " ".join(str(seed) for seed in sorted({stratum["seed"] for stratum in strata}))
+        protocol = json.dumps(next((cell["protocol"] for cell in row.values() if "protocol" in cell), {}), sort_keys=True)
+        lines.append(line | {"scale": first["scale"], "seeds": seeds, "protocol": protocol, "cells": folder})
+    return lines
+
+
+def columns_of(cell: Cell) -> dict[str, str]:
+    """What a cell contributes to its line, by the ending of the column's name."""
+    said = {"_reported": number(cell["reported"]["value"] if cell["reported"] else None)}
+    if cell["quantity"] != "success_rate":
+        return {"": number(cell["value"])} | said
+    i, d = cell["interval"], cell["difference"]
+    counts = {"": number(cell["value"]), "_k": str(cell["successes"]), "_n": str(cell["episodes"])}
+    bounds = {"_low": number(i["low"]), "_high": number(i["high"])}
+    keys = ("_diff", "_diff_low", "_diff_high", "_p")
+    paired = (d["value"], d["interval"]["low"], d["interval"]["high"], d["p"]) if d else (None,) * 4
+    return counts | bounds | {key: number(value) for key, value in zip(keys, paired, strict=True)} | said
+
+
+def number(value: float | None) -> str:
+    """Six significant digits; empty for None."""
+    return "" if value is None else f"{value:.6g}"
+
+
+def csv_text(lines: Sequence[Mapping[str, str]]) -> str:
+    """The lines as CSV with a header."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(lines[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(lines)
+    return text.getvalue()
+
+
+def markdown(rows: Cells) -> str:
+    """The table in percent, with what it rests on above and how to read it below."""
+    first = next(iter(rows.values()))
+    columns = list(first)
+    head = ["model", "setting", "component", *columns]
+    lines = [[*(next(iter(row.values()))[label] for label in LABELS), *(shown(row[column]) for column in columns)] for row in rows.values()]
+    table = ["| " + " | ".join(line) + " |" for line in (head, ["---"] * len(head), *lines)]
+    return "\n".join([f"# {next(iter(first.values()))['table']}", "", *basis(rows), "", *table, "", LEGEND, ""])
+
+
+def basis(rows: Cells) -> list[str]:
+    """Scale, seeds, protocol and machine, one line each."""
+    cells = rates(rows)
+    facts = [f"- scale: {next(iter(next(iter(rows.values())).values()))['scale']}"]
+    if cells:
+        seeds = sorted({stratum["seed"] for cell in cells for stratum in cell["strata"]})
+        settings = ", ".join(f"{key} {value}" for key, value in cells[0]["protocol"].items() if value is not None)
+        facts += [f"- training seeds: {', '.join(map(str, seeds))}", f"- protocol: {settings}"]
+    machines = sorted({machine_line(machine) for cell in cells for machine in cell["machines"]})
+    return facts + [f"- rolled out on: {machine}" for machine in machines]
+
+
+def machine_line(machine: Mapping[str, Any]) -> str:
+    """Processor and versions in one line."""
+    versions = ", ".join(f"{name} {version}" for name, version in machine.get("versions", {}).items())
+    return f"{machine.get('cpu', '?')}, {machine.get('cores', '?')} cores, Python {machine.get('python', '?')}, {versions}"
+
+
+def shown(cell: Cell) -> str:
+    """One cell of the markdown, in percent."""
+    said = f"paper {100 * cell['reported']['value']:.1f}" if cell["reported"] else "paper -"
+    if cell["quantity"] != "success_rate":
+        return f"{100 * cell['value']:.1f} ({said})"
+    i, d = cell["interval"], cell["difference"]
+    counted = f"**{100 * cell['value']:.1f}** ({cell['successes']}/{cell['episodes']}) [{100 * i['low']:.1f}, {100 * i['high']:.1f}]"
+    change = (
+        f"{100 * d['value']:+.1f} [{100 * d['interval']['low']:+.1f}, {100 * d['interval']['high']:+.1f}] p {d['p']:.2g}"
+        if d
+        else "baseline"
+    )
+    return f"{counted}<br>{change}<br>{said}"
+
+
+LEGEND = """Success in percent (k/n) with the 95 % Clopper-Pearson interval; below it the difference to the baseline on the same initial
+states in points, with Tango's 95 % interval and the exact McNemar p; below that the paper's number. `average` is the mean of the suites,
+of equal n, and its interval that of the pooled count. Intervals cover other rollouts of these weights, not other training seeds."""
