@@ -49,13 +49,13 @@ def test_a_driver_without_contexts_is_a_missing_library(monkeypatch):
         raise ImportError("Cannot initialize a EGL device display.")
 
     monkeypatch.setattr(binding_utils, "GLContext", no_display)
-    with pytest.raises(MissingLibrary, match="gives no context .*apt-get install"):
+    with pytest.raises(MissingLibrary, match=r"gives no context .*apt-get install"):
         probe_gl()
 
 
 def test_assets_are_asked_for_by_their_variable(monkeypatch, tmp_path):
     monkeypatch.delenv(setup.ASSETS_VARIABLE, raising=False)
-    with pytest.raises(MissingAssets, match="libero_goal .*DTR_LIBERO_ASSETS"):
+    with pytest.raises(MissingAssets, match=r"libero_goal .*DTR_LIBERO_ASSETS"):
         setup.require_libero_assets("libero_goal")
     monkeypatch.setenv(setup.ASSETS_VARIABLE, str(tmp_path))
     with pytest.raises(MissingAssets, match="scenes/"):
