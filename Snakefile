@@ -30,7 +30,7 @@ except DtrError as error:
     raise WorkflowError(str(error))
 
 
-container: "containers/dtr.sif"  # used with --software-deployment-method apptainer; made by containers/README.md
+container: "containers/dtr.sif"  # used with --software-deployment-method apptainer; containers/README.md
 
 
 wildcard_constraints:

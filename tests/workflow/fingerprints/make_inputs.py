@@ -1,0 +1,77 @@
+"""Make the fixed inputs of the fingerprints anew: `python tests/workflow/fingerprints/make_inputs.py`, when a format changed.
+
+They are files, and stay as they are when a stage changes, so that each stage is judged alone. Afterwards record the fingerprints.
+"""
+
+import dataclasses
+import json
+import shutil
+import tempfile
+from pathlib import Path
+
+from dtr import cli
+from dtr.data.demonstrations import read_demonstrations, write_demonstrations
+from dtr.policies.file import load_policy, save_policy
+from dtr.rollout.episode import Episode, write_episodes
+from dtr.rollout.protocol import Protocol, conditions_on
+from dtr.workflow.fingerprint import HOME, POLICY, RECIPE, SUCCESS
+
+INPUTS = HOME / "inputs"
+SUITE = "embedded_spatial"
+STEPS = 12
+
+
+def dtr(*argv):
+    assert cli.run([str(argument) for argument in argv]) == 0, argv
+
+
+def main():
+    shutil.rmtree(INPUTS, ignore_errors=True)
+    work = Path(tempfile.mkdtemp())
+    dtr("demonstrate", "--suite", SUITE, "--episodes", 1, "--checks", 0, "--out", work / "demos")
+    task = read_demonstrations(work / "demos")[0]
+    short = {name: getattr(task, name)[:STEPS] for name in ("qpos", "state", "actions", "episode")}
+    write_demonstrations(INPUTS / "demos", SUITE, [dataclasses.replace(task, **short)], {})
+    dtr("render", "--demos", INPUTS / "demos", "--image-size", 16, "--out", INPUTS / "data")
+    policy = work / "policy.safetensors"
+    dtr(
+        "checkpoint",
+        "--config",
+        json.dumps(POLICY),
+        "--data",
+        INPUTS / "data",
+        "--recipe",
+        RECIPE,
+        "--state-dir",
+        work / "s",
+        "--out",
+        policy,
+    )
+    loaded = load_policy(policy)
+    save_policy(INPUTS / "policy.safetensors", loaded.policy, loaded.processor, {"stage": "fingerprint"})
+    protocol = Protocol.read(SUCCESS["protocol"])
+    for name, outcomes in (("arm", "110111"), ("baseline", "010010")):
+        fixed = {
+            "steps": 5,
+            "inferences": 2,
+            "trace": "0" * 16,
+            "error": None,
+            "conditions": conditions_on(protocol, SUITE),
+            "policy": "0" * 16,
+        }
+        episodes = [Episode(SUITE, "t", 0, i, protocol.seed, "success" if o == "1" else "failure", **fixed) for i, o in enumerate(outcomes)]
+        write_episodes(INPUTS / f"{name}/seed0/spatial.jsonl", episodes)
+    dtr("cost", "--policy", INPUTS / "policy.safetensors", "--out", INPUTS / "cost.json")
+    for row, episodes in (("openvla_oft.baseline", "baseline"), ("openvla_oft.half.language", "arm")):
+        for column in ("size", "flops", "spatial", "average"):
+            out = INPUTS / f"cells/{row}.{column}.json"
+            names = ["--table", "table1", "--row", row, "--scale", "smoke", "--model", "M", "--setting", "S", "--out", out]
+            arm, baseline = (INPUTS / f"{name}/seed0/spatial.jsonl" for name in (episodes, "baseline"))
+            success = ["--episodes", arm, "--baseline", baseline, "--protocol", SUCCESS["protocol"]]
+            dtr("cell", *names, "--column", column, *(["--cost", INPUTS / "cost.json"] if column in ("size", "flops") else success))
+    for record in INPUTS.rglob("*.run.json"):
+        record.unlink()
+
+
+if __name__ == "__main__":
+    main()
