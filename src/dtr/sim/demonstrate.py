@@ -1,8 +1,9 @@
 """Stage `demonstrate`: the scripted expert acts in a suite, under noise; what succeeded is kept as states and clean actions.
 
 The noise is an Ornstein-Uhlenbeck process on the executed translation, its strength drawn anew for each episode between 0 and
-`noise`; the label stays what the expert wanted, so the data show how to come back to the path. Scenes are drawn from LIBERO's
-sampler with seeds far from those of the 50 fixed initial states, which stay unseen.
+`noise`; the label stays what the expert wanted, so the data show how to come back to the path. With `scatter` S, a random constant
+push of up to S steps comes first, unrecorded, so that episodes begin anywhere around the hand's usual start. Scenes are drawn from
+LIBERO's sampler with seeds far from those of the 50 fixed initial states, which stay unseen.
 """
 
 from __future__ import annotations
@@ -31,16 +32,18 @@ MEMORY = 0.85
 
 @dataclass(frozen=True)
 class Order:
-    """What to record: `episodes` kept a task, noise strength in action units, one seed for all, and how many fixed states test the expert."""
+    """What to record: `episodes` kept a task, `noise` in action units, `scatter` steps of pushing at most, one `seed` for all;
+    `checks` fixed initial states a task on which the expert's success is counted, without noise."""
 
     episodes: int
     noise: float
+    scatter: int
     seed: int
     checks: int
 
     def __post_init__(self) -> None:
-        if self.episodes < 1 or not 0 <= self.noise <= 1 or not 0 <= self.checks <= TRIALS:
-            raise BadConfig(f"demonstrate expects episodes >= 1, noise in [0, 1] and checks in 0..{TRIALS}, got {self}.")
+        if self.episodes < 1 or not 0 <= self.noise <= 1 or self.scatter < 0 or not 0 <= self.checks <= TRIALS:
+            raise BadConfig(f"demonstrate expects episodes >= 1, noise in [0, 1], scatter >= 0 and checks in 0..{TRIALS}, got {self}.")
 
 
 def add_parser(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -49,8 +52,11 @@ def add_parser(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     parser.add_argument("--suite", required=True)
     parser.add_argument("--episodes", type=int, required=True, help="successful episodes to keep for each task")
     parser.add_argument("--noise", type=float, default=0.1, help="strength of the noise on the executed action (action units)")
+    parser.add_argument("--scatter", type=int, default=0, help="most steps of a random push before an episode is recorded")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--checks", type=int, default=10, help="fixed initial states a task on which the expert's success without noise is counted")
+    parser.add_argument(
+        "--checks", type=int, default=10, help="fixed initial states a task on which the expert's success without noise is counted"
+    )
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--out", type=Path, required=True)
     parser.set_defaults(run=run)
@@ -61,7 +67,7 @@ def run(args: argparse.Namespace) -> None:
     from dtr.data.demonstrations import write_demonstrations
 
     started = time.time()
-    order = Order(args.episodes, args.noise, args.seed, args.checks)
+    order = Order(args.episodes, args.noise, args.scatter, args.seed, args.checks)
     tasks = suite(args.suite).tasks
     context = multiprocessing.get_context("spawn")
     with context.Pool(min(args.processes, len(tasks))) as pool, Progress(f"demonstrate {args.suite}", len(tasks), "tasks") as progress:
@@ -70,7 +76,7 @@ def run(args: argparse.Namespace) -> None:
             recordings.append(recording)
             progress.update()
     counts = {task.name: count for task, (_, count) in zip(tasks, recordings, strict=True)}
-    facts = {"expert": counts, "noise": order.noise, "seed": order.seed, "max_steps": suite(args.suite).max_steps}
+    facts = {"expert": counts, "noise": order.noise, "scatter": order.scatter, "seed": order.seed, "max_steps": suite(args.suite).max_steps}
     write_demonstrations(args.out, args.suite, [recorded for recorded, _ in recordings], facts)
     write_run_record(args.out / "meta.json", started)
 
@@ -87,16 +93,18 @@ def record(task: Task, order: Order) -> tuple[Any, dict[str, int]]:
     limit = suite(task.suite).max_steps
     simulator = Simulator(task, render=False)
     states = initial_states(task)[: order.checks]
-    clean = sum(_act(simulator, state, trial, limit, 0.0)[1] for trial, state in enumerate(states))
+    clean = sum(_act(simulator, state, trial, limit)[1] for trial, state in enumerate(states))
     episodes: list[tuple[int, list[tuple[np.ndarray, ...]]]] = []
     tried = 0
     while len(episodes) < order.episodes:
         if tried >= 4 * order.episodes + 20:
-            raise BadDemonstrations(f"{task.name}: the expert succeeded in {len(episodes)} of {tried} episodes at noise {order.noise}; expected a quarter or more: lower --noise.")
+            raise BadDemonstrations(
+                f"{task.name}: the expert succeeded in {len(episodes)} of {tried} episodes at noise {order.noise}; expected a quarter or more: lower --noise."
+            )
         seed = SEED_BASE + 100_000 * order.seed + 10_000 * task.index + tried
         tried += 1
         sample_scene(simulator.env, seed)
-        steps, success = _act(simulator, simulator.state(), seed, limit, order.noise)
+        steps, success = _act(simulator, simulator.state(), seed, limit, order.noise, order.scatter)
         if success:
             episodes.append((seed, steps))
     simulator.close()
@@ -107,12 +115,17 @@ def record(task: Task, order: Order) -> tuple[Any, dict[str, int]]:
     return recorded, {"kept": len(episodes), "tried": tried, "clean_successes": clean, "clean_trials": len(states)}
 
 
-def _act(simulator: Any, state: np.ndarray, seed: int, limit: int, noise: float) -> tuple[list[tuple[np.ndarray, ...]], bool]:
+def _act(
+    simulator: Any, state: np.ndarray, seed: int, limit: int, noise: float = 0.0, scatter: int = 0
+) -> tuple[list[tuple[np.ndarray, ...]], bool]:
     """One episode of the expert from `state`: its steps as (qpos, proprioception, label), and whether it succeeded."""
     simulator.reset(state, seed)
     expert = Expert.of(simulator)
     rng = np.random.default_rng(seed)
     strength, drift = noise * rng.random(), np.zeros(3)
+    push = np.array([*rng.uniform(-1.0, 1.0, 3), 0.0, 0.0, 0.0, -1.0])
+    for _ in range(rng.integers(0, scatter + 1)):
+        simulator.step(push)
     steps = []
     for _ in range(limit):
         label = expert.act()
