@@ -99,7 +99,8 @@ def record(task: Task, order: Order) -> tuple[Any, dict[str, int]]:
     while len(episodes) < order.episodes:
         if tried >= 4 * order.episodes + 20:
             raise BadDemonstrations(
-                f"{task.name}: the expert succeeded in {len(episodes)} of {tried} episodes at noise {order.noise}; expected a quarter or more: lower --noise."
+                f"{task.name}: expected the expert to succeed in a quarter of its episodes or more, "
+                f"got {len(episodes)} of {tried} at noise {order.noise}: lower --noise."
             )
         seed = SEED_BASE + 100_000 * order.seed + 10_000 * task.index + tried
         tried += 1

@@ -1,4 +1,4 @@
-"""A scripted expert that sees the simulator's state: a feedback law, not a plan, so that its labels are right wherever noise has pushed the arm.
+"""A scripted expert that sees the simulator's state: a feedback law, not a plan; its labels are right wherever noise has pushed the arm.
 
 With p the grip point, g the point to grasp the object at, r the point to let go over the receptacle (all in metres), every control
 step is decided from the present state alone:
@@ -122,7 +122,7 @@ class Expert:
         origin = self.data.xpos[thing.id]
         middle = 0.5 * (thing.low + thing.high)
         height = max(thing.high[2] - 0.03, thing.low[2] + 0.018)
-        point: np.ndarray = origin + (middle[0], middle[1], height)
+        point: np.ndarray = origin + np.array([middle[0], middle[1], height])
         return point
 
     def _release_point(self, thing: Body, place: Body) -> np.ndarray:

@@ -27,7 +27,7 @@ LEFT, RIGHT, NEAR, FAR = (0.02, 0.16), (0.02, -0.16), (-0.10, -0.02), (0.12, -0.
 
 @dataclass(frozen=True)
 class Layout:
-    """One task: instruction, places of all things (by instance name, e.g. `milk_1`), goals as (object, receptacle), jitter of the objects."""
+    """One task: instruction, places of all things by instance name (`milk_1`), goals as (object, receptacle), the objects' jitter."""
 
     language: str
     places: dict[str, tuple[float, float]]
@@ -68,7 +68,11 @@ def _object() -> list[Layout]:
         "green block": ("cereal_1", "green_block_1", "milk_1", "can_1"),
     }
     return [
-        Layout(f"pick up the {what} and place it in the crate", dict(zip(order, slots, strict=True)) | {"wood_crate_1": (-0.02, 0.18)}, ((f"{what.replace(' ', '_')}_1", "wood_crate_1"),))
+        Layout(
+            f"pick up the {what} and place it in the crate",
+            dict(zip(order, slots, strict=True)) | {"wood_crate_1": (-0.02, 0.18)},
+            ((f"{what.replace(' ', '_')}_1", "wood_crate_1"),),
+        )
         for what, order in orders.items()
     ]
 

@@ -92,7 +92,12 @@ def register() -> None:
 
         def _setup_camera(self, mujoco_arena: Any) -> None:
             super()._setup_camera(mujoco_arena)
-            mujoco_arena.set_camera(camera_name="agentview", pos=CAMERA_POSITION, quat=look_at(CAMERA_POSITION, CAMERA_TARGET), camera_attribs={"fovy": str(CAMERA_FOVY_DEGREES)})
+            mujoco_arena.set_camera(
+                camera_name="agentview",
+                pos=CAMERA_POSITION,
+                quat=look_at(CAMERA_POSITION, CAMERA_TARGET),
+                camera_attribs={"fovy": str(CAMERA_FOVY_DEGREES)},
+            )
 
         def _load_model(self) -> None:
             super()._load_model()

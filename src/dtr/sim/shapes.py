@@ -5,7 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-BLOCKS = {"green_block": (0.1, 0.6, 0.15), "red_block": (0.85, 0.08, 0.08), "purple_block": (0.55, 0.1, 0.7), "yellow_block": (0.9, 0.8, 0.1)}
+BLOCKS = {
+    "green_block": (0.1, 0.6, 0.15),
+    "red_block": (0.85, 0.08, 0.08),
+    "purple_block": (0.55, 0.1, 0.7),
+    "yellow_block": (0.9, 0.8, 0.1),
+}
 """Upright blocks of 4 x 4 x 8 cm: category -> RGB."""
 
 # LIBERO's floor problem samples heights relative to a floor 3.5 cm below ours; an object's bottom site makes up for it.
@@ -26,7 +31,9 @@ def _numbers(values: Iterable[float]) -> str:
     return " ".join(f"{v:g}" for v in values)
 
 
-def _object_xml(pieces: Iterable[Piece], rgb: tuple[float, float, float], density: float, height: tuple[float, float], radius: float, site: str = "") -> str:
+def _object_xml(
+    pieces: Iterable[Piece], rgb: tuple[float, float, float], density: float, height: tuple[float, float], radius: float, site: str = ""
+) -> str:
     """MJCF of a free object: every piece once to collide (group 0) and once to be seen (group 1)."""
     rgba, geoms = _numbers((*rgb, 1.0)), []
     for p in pieces:

@@ -29,7 +29,7 @@ MAX_STEPS = {
     "libero_goal": 300,
     "libero_10": 520,
 }
-"""20 Hz control steps after which an episode has failed. LIBERO's are those of OpenVLA-OFT's run_libero_eval.py; ours are twice the expert's longest."""
+"""20 Hz control steps after which an episode has failed: LIBERO's as in OpenVLA-OFT's run_libero_eval.py, ours twice what the expert needs."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,9 @@ def initial_states(task: Task) -> np.ndarray:
     path = EMBEDDED / "init" / f"{task.suite}.npz"
     expected = _hashes().get(f"init/{task.suite}.npz")
     if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != expected:
-        raise MissingAssets(f"{path} is missing or changed: expected SHA-256 {expected}; check it out again, or freeze the suites anew with `dtr suites`.")
+        raise MissingAssets(
+            f"{path} is missing or changed: expected SHA-256 {expected}; check it out again, or freeze the suites anew with `dtr suites`."
+        )
     with np.load(path) as arrays:
         states: np.ndarray = arrays[task.name]
     return states

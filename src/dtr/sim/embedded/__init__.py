@@ -1,1 +1,1 @@
-"""Data of the embedded suites: BDDL files, frozen initial states and one MuJoCo scene. Written by `dtr suites`, read by `dtr.sim.suites`."""
+"""Data of the embedded suites: BDDL files, frozen initial states, one scene. Written by `dtr suites`, read by `dtr.sim.suites`."""
