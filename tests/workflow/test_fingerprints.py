@@ -20,8 +20,7 @@ def test_a_stage_means_what_its_version_says(stage):
 
 def test_a_moved_output_asks_for_a_version_and_says_how(monkeypatch):
     moved = copy.deepcopy(RECORD["cost"]["output"])
-    (name,) = moved
-    moved[name]["parameters"]["value"] += 1000
+    moved["cost.json"]["parameters"]["total"] += 1000
     with pytest.raises(
         BadRecord, match=r"output of stage cost moved \(.*parameters.*raise its version in src/dtr/stages.py to \d+.*--record"
     ):
