@@ -9,6 +9,7 @@ their SHA-256, in the header.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,11 +20,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from dtr.errors import BadCheckpoint, DtrError
+from dtr.errors import BadCheckpoint, DtrError, PlanMismatch
 from dtr.policies.base import Policy
 from dtr.policies.processor import Processor
 from dtr.policies.registry import skeleton
-from dtr.provenance import atomic_path, canonical_json, sha256_file
+from dtr.provenance import atomic_path, canonical_json, digest, sha256_file
 
 FORMAT = 1
 SHARD_BYTES = 10 * 2**30
@@ -53,7 +54,7 @@ def save_policy(
     for k, tensors in enumerate(groups[1:], start=2):
         shard = path.with_name(f"{path.stem}-{k:05d}-of-{len(groups):05d}.safetensors")
         with atomic_path(shard) as temporary:
-            save_file(tensors, temporary)
+            write_tensors(temporary, tensors)
         shards[shard.name] = sha256_file(shard)
     header = {
         "format": FORMAT,
@@ -65,7 +66,18 @@ def save_policy(
         "shards": shards,
     }
     with atomic_path(path) as temporary:
-        save_file(groups[0], temporary, metadata={"dtr": canonical_json(header)})
+        write_tensors(temporary, groups[0], {"dtr": canonical_json(header)})
+
+
+def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None) -> None:
+    """`save_file` of safetensors, whose words about the operating system become the OSError that they mean: a full disk, say."""
+    try:
+        save_file(tensors, path, metadata=metadata)
+    except SafetensorError as error:
+        number = re.search(r"\(os error (\d+)\)", str(error))
+        if number is None:
+            raise
+        raise OSError(int(number[1]), str(error), str(path)) from error
 
 
 def _shards(tensors: dict[str, Tensor], limit: int) -> list[dict[str, Tensor]]:
@@ -82,7 +94,10 @@ def _shards(tensors: dict[str, Tensor], limit: int) -> list[dict[str, Tensor]]:
 
 
 def read_header(path: str | Path) -> dict[str, Any]:
-    """What a policy file says of itself, without its weights. BadCheckpoint when it is none, truncated, or of a newer format."""
+    """What a policy file says of itself, without its weights.
+
+    BadCheckpoint when it is none, truncated, or of a newer format; PlanMismatch when its plan leaves another policy than it holds.
+    """
     try:
         with safe_open(path, "pt") as file:
             text = (file.metadata() or {}).get("dtr")
@@ -97,6 +112,9 @@ def read_header(path: str | Path) -> dict[str, Any]:
         raise BadCheckpoint(f"the header of {path} does not read ({error}): fetch or make the file again.") from error
     if format_ != FORMAT:
         raise BadCheckpoint(f"{path} has format {format_}, this version reads format {FORMAT}: use the version that wrote it.")
+    plan, have = header.get("plan"), digest({"policy": header.get("policy"), "config": header.get("config")})
+    if isinstance(plan, dict) and plan.get("digest") != have:
+        raise PlanMismatch(f"{path} carries a plan that leaves {plan.get('digest')}, but its configuration is {have}; drop it again.")
     return header
 
 

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from dtr.errors import BadCheckpoint
+from dtr.policies.file import write_tensors
 from dtr.provenance import atomic_path
 
 
@@ -44,7 +44,7 @@ class State:
         # Python's JSON keeps every bit of a float.
         facts = json.dumps({"step": self.step, "loss_sum": self.loss_sum, "curve": self.curve})
         with atomic_path(path) as temporary:
-            save_file(self.vectors(), temporary, metadata={"state": facts})
+            write_tensors(temporary, self.vectors(), {"state": facts})
 
     def restore(self, path: Path) -> bool:
         """Take over the state in `path`; False when there is none. BadCheckpoint when the file is damaged."""
