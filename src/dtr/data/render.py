@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from dtr.data.demonstrations import TaskDemonstrations, demonstrations_sha256, read_demonstrations, read_meta
 from dtr.data.lerobot_writer import FileRecord, Frames, write_frames, write_meta
 from dtr.errors import BadDemonstrations
+from dtr.lifeline import end_with_parent
 from dtr.progress import Progress
 from dtr.provenance import write_run_record
 
@@ -43,7 +44,9 @@ def render(folder: Path, out: Path, image_size: int = 64, processes: int = 1) ->
     ]
     with (
         Progress("render", int(first_frame[-1]), "frame") as progress,
-        ProcessPoolExecutor(min(processes, len(jobs)), multiprocessing.get_context("spawn"), max_tasks_per_child=1) as pool,
+        ProcessPoolExecutor(
+            min(processes, len(jobs)), multiprocessing.get_context("spawn"), end_with_parent, max_tasks_per_child=1
+        ) as pool,
     ):
         futures = {pool.submit(render_task, *job): len(job[1].episode) for job in jobs}
         for future in as_completed(futures):

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from dtr.errors import BadConfig, BadDemonstrations
+from dtr.lifeline import end_with_parent
 from dtr.progress import Progress
 from dtr.provenance import write_run_record
 from dtr.sim.expert import Expert
@@ -28,6 +29,9 @@ SEED_BASE = 1_000_000
 
 MEMORY = 0.85
 """Correlation of the noise from one step to the next."""
+
+Step = tuple[np.ndarray, np.ndarray, np.ndarray]
+"""Positions (nq,), proprioception (8,) and label (7,) at one moment."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +74,10 @@ def run(args: argparse.Namespace) -> None:
     order = Order(args.episodes, args.noise, args.scatter, args.seed, args.checks)
     tasks = suite(args.suite).tasks
     context = multiprocessing.get_context("spawn")
-    with context.Pool(min(args.processes, len(tasks))) as pool, Progress(f"demonstrate {args.suite}", len(tasks), "tasks") as progress:
+    with (
+        context.Pool(min(args.processes, len(tasks)), end_with_parent) as pool,
+        Progress(f"demonstrate {args.suite}", len(tasks), "tasks") as progress,
+    ):
         recordings = []
         for recording in pool.imap(_record, [(task, order) for task in tasks]):
             recordings.append(recording)
@@ -94,7 +101,7 @@ def record(task: Task, order: Order) -> tuple[Any, dict[str, int]]:
     simulator = Simulator(task, render=False)
     states = initial_states(task)[: order.checks]
     clean = sum(_act(simulator, state, trial, limit)[1] for trial, state in enumerate(states))
-    episodes: list[tuple[int, list[tuple[np.ndarray, ...]]]] = []
+    episodes: list[tuple[int, list[Step]]] = []
     tried = 0
     while len(episodes) < order.episodes:
         if tried >= 4 * order.episodes + 20:
@@ -109,16 +116,14 @@ def record(task: Task, order: Order) -> tuple[Any, dict[str, int]]:
         if success:
             episodes.append((seed, steps))
     simulator.close()
-    columns = [np.stack([step[k] for _, steps in episodes for step in steps]) for k in range(3)]
-    episode = np.repeat(np.arange(len(episodes)), [len(steps) for _, steps in episodes])
-    seeds = np.array([seed for seed, _ in episodes])
-    recorded = TaskDemonstrations(task.name, task.language, task.index, *columns, episode=episode, seed=seeds)
+    qpos, proprioception, labels = (np.stack([step[k] for _, steps in episodes for step in steps]) for k in range(3))
+    episode = np.repeat(np.arange(len(episodes), dtype=np.int32), [len(steps) for _, steps in episodes])
+    seeds = np.array([seed for seed, _ in episodes], dtype=np.int64)
+    recorded = TaskDemonstrations(task.name, task.language, task.index, qpos, proprioception, labels, episode, seeds)
     return recorded, {"kept": len(episodes), "tried": tried, "clean_successes": clean, "clean_trials": len(states)}
 
 
-def _act(
-    simulator: Any, state: np.ndarray, seed: int, limit: int, noise: float = 0.0, scatter: int = 0
-) -> tuple[list[tuple[np.ndarray, ...]], bool]:
+def _act(simulator: Any, state: np.ndarray, seed: int, limit: int, noise: float = 0.0, scatter: int = 0) -> tuple[list[Step], bool]:
     """One episode of the expert from `state`: its steps as (qpos, proprioception, label), and whether it succeeded."""
     simulator.reset(state, seed)
     expert = Expert.of(simulator)
@@ -127,7 +132,7 @@ def _act(
     push = np.array([*rng.uniform(-1.0, 1.0, 3), 0.0, 0.0, 0.0, -1.0])
     for _ in range(rng.integers(0, scatter + 1)):
         simulator.step(push)
-    steps = []
+    steps: list[Step] = []
     for _ in range(limit):
         label = expert.act()
         steps.append((simulator.qpos(), simulator.proprioception(), label))

@@ -59,7 +59,7 @@ def register() -> None:
     if "wood_crate" in OBJECTS_DICT:
         return
 
-    class EmbeddedObject(MujocoXMLObject):  # type: ignore[misc]
+    class EmbeddedObject(MujocoXMLObject):
         """An object of the embedded suites, upright and unrotated."""
 
         xml = ""
@@ -69,7 +69,7 @@ def register() -> None:
         def __init__(self, name: str, joints: Any = ({"type": "free", "damping": "0.0005"},)) -> None:
             super().__init__(self.xml, name=name, joints=list(joints), obj_type="all", duplicate_collision_geoms=self.wheel)
             self.category_name = re.sub(r"(?<!^)([A-Z])", r"_\1", type(self).__name__).lower()
-            self.object_properties = {"vis_site_names": {}}
+            self.object_properties: dict[str, Any] = {"vis_site_names": {}}
 
     def add(category: str, xml: str, wheel: bool) -> None:
         name = "".join(word.capitalize() for word in category.split("_"))
@@ -108,7 +108,7 @@ def register() -> None:
     EmbeddedFloorManipulation.__name__ = "Embedded_Floor_Manipulation"
     register_problem(EmbeddedFloorManipulation)
 
-    class RangeAsWritten(TableRegionSampler):  # type: ignore[misc]
+    class RangeAsWritten(TableRegionSampler):
         """LIBERO's sampler shrinks, and can invert, a BDDL range by the object's radius; this one keeps it as written."""
 
         def __init__(self, *args: Any, **kwargs: Any) -> None:

@@ -29,7 +29,7 @@ MAX_STEPS = {
     "libero_goal": 300,
     "libero_10": 520,
 }
-"""20 Hz control steps after which an episode has failed: LIBERO's as in OpenVLA-OFT's run_libero_eval.py, ours twice what the expert needs."""
+"""20 Hz control steps after which an episode has failed: LIBERO's as in OpenVLA-OFT's run_libero_eval.py, ours twice the expert's."""
 
 
 @dataclass(frozen=True)
