@@ -1,0 +1,52 @@
+"""The table in the README is the cached one, and every file that the documents name is there."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from pathlib import Path
+
+import pytest
+
+from dtr.cli import VERBS
+from dtr.errors import BadRecord
+from dtr.report.readme import BEGIN, END, TABLE, block, fill, present
+from dtr.workflow.store import locked
+
+ROOT = Path(__file__).resolve().parents[2]
+DOCUMENTS = ["README.md", "CONTRIBUTING.md", *(f"docs/{name}.md" for name in ("architecture", "reproducibility", "pitfalls"))]
+
+
+def test_a_table_is_put_between_the_marks() -> None:
+    text = f"above\n{BEGIN}\nold\n{END}\nbelow\n"
+    filled = fill(text, "# table1\n\n- scale: x\n\n| a |\n")
+    assert filled == f"above\n{BEGIN}\n- scale: x\n\n| a |\n{END}\nbelow\n"
+    assert fill(filled, "# table1\n\n- scale: x\n\n| a |\n") == filled
+    assert present(filled) == "- scale: x\n\n| a |"
+
+
+@pytest.mark.parametrize("text", ["", BEGIN, f"{END}\n{BEGIN}", f"{BEGIN}{BEGIN}{END}"])
+def test_without_its_marks_nothing_is_written(text: str) -> None:
+    with pytest.raises(BadRecord, match="once each"):
+        fill(text, "| a |")
+
+
+def test_the_readme_shows_the_cached_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    shown, cached = present(Path("README.md").read_text(encoding="utf-8")), locked().get(str(TABLE))
+    if cached is None or not TABLE.exists() or hashlib.md5(TABLE.read_bytes()).hexdigest() != cached:
+        pytest.skip("the cached table is not here")
+    assert shown == block(TABLE.read_text(encoding="utf-8")), "run `python -m dtr.report.readme`"
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_what_a_document_names_exists(name: str) -> None:
+    """Paths of sources and tests in backquotes or links, verbs of `dtr`, targets of `make`."""
+    text = (ROOT / name).read_text(encoding="utf-8")
+    paths = re.findall(r"[`(](?:src/dtr/|\.\./)?((?:src|tests|docs|config|schemas|rules|envs|results/reported|profiles)/[\w./-]*\w)[/`)]", text)
+    paths += re.findall(r"`(workflow/\w+\.py)`", text)
+    missing = [path for path in paths if not (ROOT / path).exists() and not (ROOT / "src/dtr" / path).exists()]
+    assert paths and not missing
+    assert set(re.findall(r"\bdtr (?!<)([a-z]+)\b(?! is| does)", " ".join(re.findall(r"`([^`\n]+)`", text)))) <= set(VERBS)
+    targets = set(re.findall(r"^([a-z0-9]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    assert set(re.findall(r"`make ([a-z0-9]+)", text)) <= targets
