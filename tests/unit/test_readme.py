@@ -43,9 +43,8 @@ def test_the_readme_shows_the_cached_table(monkeypatch: pytest.MonkeyPatch) -> N
 def test_what_a_document_names_exists(name: str) -> None:
     """Paths of sources and tests in backquotes or links, verbs of `dtr`, targets of `make`."""
     text = (ROOT / name).read_text(encoding="utf-8")
-    paths = re.findall(r"[`(](?:src/dtr/|\.\./)?((?:src|tests|docs|config|schemas|rules|envs|results/reported|profiles)/[\w./-]*\w)[/`)]", text)
-    paths += re.findall(r"`(workflow/\w+\.py)`", text)
-    missing = [path for path in paths if not (ROOT / path).exists() and not (ROOT / "src/dtr" / path).exists()]
+    paths = re.findall(r"[`(]((?:src|tests|docs|config|schemas|rules|envs|results/reported|profiles)/[\w./-]*\w)[/`)]", text)
+    missing = [path for path in paths if not (ROOT / path).exists()]
     assert paths and not missing
     assert set(re.findall(r"\bdtr (?!<)([a-z]+)\b(?! is| does)", " ".join(re.findall(r"`([^`\n]+)`", text)))) <= set(VERBS)
     targets = set(re.findall(r"^([a-z0-9]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))

@@ -126,24 +126,25 @@ def serve(connection: Connection, factory: Factory) -> None:
 def play(simulator: SimulatorLike, order: Order, policy: Connection) -> Finished:
     """One episode: look, ask for a chunk of actions, execute it unseen, until the goal holds or the steps are used up."""
     simulator.reset(order.state, order.key.seed, order.settle_steps)
-    film: list[Array] = []
-    trace = hashlib.sha256()
+    frame = simulator.observe()
+    film, trace = [frame.images[0]], hashlib.sha256()
     steps = inferences = 0
     success = False
-    while not success and steps < order.max_steps:
-        frame = simulator.observe()
+    while True:
         policy.send(frame)
         actions: Array = policy.recv()
         inferences += 1
         for part in (frame.images, frame.state, actions):
             trace.update(np.ascontiguousarray(part).tobytes())
-        if order.film and not film:
-            film.append(frame.images[0])
         for action in actions[: order.max_steps - steps]:
             success = simulator.step(action)
             steps += 1
             if order.film:
-                film.append(simulator.observe().images[0])
+                frame = simulator.observe()
+                film.append(frame.images[0])
             if success:
                 break
-    return Finished(success, steps, inferences, trace.hexdigest()[:16], np.stack(film) if film else None)
+        if success or steps >= order.max_steps:
+            return Finished(success, steps, inferences, trace.hexdigest()[:16], np.stack(film) if order.film else None)
+        if not order.film:
+            frame = simulator.observe()

@@ -1,0 +1,113 @@
+"""From orders to records, errors played again, films held against the records; with the simulator of one number."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from rollout_fakes import build_line, orders, walk
+
+from dtr.errors import BadConfig, BadRecord, UnknownName
+from dtr.rollout.agreement import agreement
+from dtr.rollout.protocol import Protocol
+from dtr.rollout.run import film_key, plan
+from dtr.rollout.session import Session
+from dtr.rollout.video import write_contact_sheet, write_film
+from dtr.sim.suites import Suite, suite
+
+PROTOCOL = Protocol("test", batch=2, chunk=3)
+
+
+def session(policy: str = "0" * 16) -> Session:
+    return Session(walk, PROTOCOL, Suite("fake", (), 20), policy, workers=1, hang_s=60.0, factory=build_line)
+
+
+def test_errors_are_kept_apart_and_played_again(tmp_path: Path) -> None:
+    jobs = orders(tmp_path, ("crash-always",), (0.5, 0.875))
+    first = session()
+    assert [e.outcome for e in first.roll_out(jobs, tmp_path / "state")] == ["error", "success"]
+    assert first.played == 2 and list((tmp_path / "state").iterdir())  # the journal stays: not all is done
+    # The scene is mended: the same tasks in a folder where crashing is over. Only the error is played again.
+    (tmp_path / "misbehaved").touch()
+    mended = [replace(job, task=replace(job.task, name="crash-once")) for job in jobs]
+    second = session()
+    assert [e.outcome for e in second.roll_out(mended, tmp_path / "state")] == ["success", "success"]
+    assert second.played == 1 and not list((tmp_path / "state").iterdir())
+
+
+def test_a_journal_belongs_to_one_policy_file(tmp_path: Path) -> None:
+    jobs = orders(tmp_path, ("crash-always",), (0.5, 0.875))
+    session().roll_out(jobs, tmp_path / "state")
+    other = session("1" * 16)
+    other.roll_out(jobs, tmp_path / "state")
+    assert other.played == 2
+
+
+def test_films_agree_with_the_records_or_are_refused(tmp_path: Path) -> None:
+    jobs = orders(tmp_path, ("plain",), (-0.5, 0.875))
+    episodes = session().roll_out(jobs, tmp_path / "state")
+    known = {episode.key: episode for episode in episodes}
+    session().film(jobs, known, tmp_path / "films")
+    names = sorted(path.name for path in (tmp_path / "films").iterdir())
+    assert names == ["failures.png", "fake.0.0.failure.mp4", "fake.0.1.success.mp4"]
+    wrong = {key: replace(episode, trace="f" * 16) for key, episode in known.items()}
+    with pytest.raises(BadRecord, match="ended otherwise"):
+        session().film(jobs, wrong, tmp_path / "films")
+
+
+def test_a_film_has_a_picture_for_every_step(tmp_path: Path) -> None:
+    import cv2
+
+    write_film(tmp_path / "x.mp4", np.zeros((7, 16, 16, 3), np.uint8))
+    capture = cv2.VideoCapture(str(tmp_path / "x.mp4"))
+    count = 0
+    while capture.read()[0]:
+        count += 1
+    assert count == 7
+    assert [path.name for path in tmp_path.iterdir()] == ["x.mp4"]
+
+
+def test_contact_sheet_has_a_place_for_every_failure(tmp_path: Path) -> None:
+    from PIL import Image
+
+    pictures = [(f"task/{i}", np.full((64, 64, 3), 40 * i, np.uint8)) for i in range(5)]
+    write_contact_sheet(tmp_path / "sheet.png", pictures)
+    with Image.open(tmp_path / "sheet.png") as sheet:
+        assert sheet.size == (4 * 256, 2 * (256 + 16))
+        assert [sheet.getpixel((i % 4 * 256 + 128, i // 4 * 272 + 128))[0] for i in range(5)] == [0, 40, 80, 120, 160]
+
+
+def test_agreement_counts_flips_on_common_keys(tmp_path: Path) -> None:
+    episodes = session().roll_out(orders(tmp_path, ("plain",), (0.0, 0.5, 0.875)), tmp_path / "state")
+    flipped = [replace(episodes[0], outcome="failure", trace="f" * 16), episodes[1]]
+    found = agreement(flipped, episodes)
+    assert (found.pairs, found.same_outcome, found.identical, found.flipped) == (2, 1, 1, (episodes[0].key,))
+    with pytest.raises(BadRecord, match="no initial state in common"):
+        agreement(episodes[:1], episodes[1:])
+
+
+def test_plan_of_a_suite() -> None:
+    tasks = suite("embedded_spatial")
+    planned = plan(Protocol("p", trials=3, tasks=(1, 0), max_steps=33), tasks)
+    assert [(o.key.task_index, o.key.init_state) for o in planned] == [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1), (1, 2)]
+    assert {o.max_steps for o in planned} == {33}
+    assert not np.array_equal(planned[0].state, planned[1].state)
+    with pytest.raises(BadConfig, match="task 9 was asked for"):
+        plan(Protocol("p", trials=3, tasks=(9,)), tasks)
+
+
+def test_names_of_episodes_to_film() -> None:
+    tasks = suite("embedded_spatial")
+    protocol = Protocol("p", trials=3, seed=7)
+    key = film_key("1/2", tasks, protocol)
+    assert key == film_key(f"{tasks.tasks[1].name}/2", tasks, protocol)
+    assert (key.task_index, key.init_state, key.seed) == (1, 2, 7)
+    for wrong in ("1/3", "9/0", "1"):
+        with pytest.raises(UnknownName):
+            film_key(wrong, tasks, protocol)
