@@ -8,6 +8,22 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+FAKE_STAGES = """#!/bin/sh
+# Stands for `dtr` where the graph is tested, not the stages: writes the command into every output.
+[ "$1" = store ] && exec python -m dtr.cli "$@"
+verb=$1 all=$* last=
+for word; do
+    case $last in
+        --out|--plan-out)
+            case $verb in
+                demonstrate|render) mkdir -p "$word"; echo "$all" >"$word/data" ;;
+                table) echo "$all" >"$word"; echo "$all" >"${word%.csv}.md" ;;
+                *) echo "$all" >"$word"; echo "$all" >"$word.run.json" ;;
+            esac ;;
+    esac
+    last=$word
+done
+"""
 ROOT = Path(__file__).resolve().parents[2]
 SMOKE = ("--configfile", "config/smoke.yaml")
 
@@ -20,8 +36,9 @@ def git(folder, *arguments):
 class World:
     """A checkout. Commands run with this environment's programs and the checkout's own code."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, programs=()):
         self.folder = Path(folder)
+        self.programs = [*map(str, programs), str(Path(sys.executable).parent)]
 
     @classmethod
     def copy(cls, folder):
@@ -33,11 +50,16 @@ class World:
                 shutil.copy2(ROOT / name, folder / name)
         return cls(folder)
 
+    def fake_stages(self, folder):
+        """The same checkout with stages that only write files."""
+        (folder / "dtr").write_text(FAKE_STAGES)
+        (folder / "dtr").chmod(0o755)
+        return World(self.folder, [folder])
+
     def run(self, *command, check=True):
         """Standard output and error of a command."""
-        programs = str(Path(sys.executable).parent)
         environment = {key: value for key, value in os.environ.items() if not key.startswith("PYTEST")}
-        environment |= {"PATH": f"{programs}:{environment['PATH']}", "PYTHONPATH": str(self.folder / "src")}
+        environment |= {"PATH": ":".join([*self.programs, environment["PATH"]]), "PYTHONPATH": str(self.folder / "src")}
         result = subprocess.run(
             command,
             cwd=self.folder,

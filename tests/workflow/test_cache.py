@@ -1,0 +1,127 @@
+"""After `git clone` and `dvc pull`, Snakemake plans only what is missing, whatever the files' times. DVC, git and Snakemake are real."""
+
+import os
+import random
+import shutil
+
+import pytest
+from world import ROOT, World, git
+
+from dtr.workflow.adoption import CACHED_S
+
+TABLE, SCORE = "results/table1.csv", "artifacts/smoke/openvla_oft/scores/four/gateprobe.json"
+EVALUATION = {"rollout": 14, "success_cell": 21, "table": 1, "show": 1}
+SUITES = "suites: [embedded_spatial, embedded_object, embedded_goal, embedded_long]"
+
+
+@pytest.fixture(scope="module")
+def origin(tmp_path_factory):
+    """A world with everything made, put into its store and committed."""
+    world = World.copy(tmp_path_factory.mktemp("origin")).fake_stages(tmp_path_factory.mktemp("programs"))
+    (world.folder / "dvc.lock").unlink(missing_ok=True)
+    world.edit("dvc.yaml", "scale: embedded", "scale: smoke")
+    world.edit("dvc.yaml", "trials: 50", "trials: 2")
+    world.edit("dvc.yaml", SUITES, "suites: [embedded_spatial, embedded_object]")
+    assert "up to date" in world.run("dtr", "store", "push", check=False)  # nothing is made yet
+    world.snakemake("--", TABLE, SCORE)
+    said = world.run("dtr", "store", "push")
+    assert "commit store/ and dvc.lock" in said
+    git(world.folder, "init", "--quiet")
+    git(world.folder, "add", "--all")
+    git(world.folder, "commit", "--quiet", "--message", "world")
+    return world
+
+
+@pytest.fixture
+def clone(origin, tmp_path):
+    git(tmp_path, "clone", "--quiet", str(origin.folder), "clone")
+    world = World(tmp_path / "clone", origin.programs[:1])
+    assert not (world.folder / "artifacts").exists()
+    world.run("dvc", "pull")
+    return world
+
+
+def shuffle_times(world, seed):
+    dice = random.Random(seed)
+    for path in [*(world.folder / "artifacts").rglob("*"), *(world.folder / "results").rglob("*")]:
+        seconds = dice.choice([CACHED_S, 1, 4_000_000_000, dice.randrange(2_000_000_000)])
+        os.utime(path, (seconds, seconds))
+
+
+def test_a_pull_brings_everything_and_plans_nothing_whatever_the_times(clone):
+    shuffle_times(clone, 0)
+    assert clone.plan("--", TABLE, SCORE) == {}
+    assert not (clone.folder / "artifacts/smoke/rendered").exists()  # derived, neither cached nor needed
+
+
+def test_after_a_pull_an_edit_reruns_exactly_what_depends_on_it(clone):
+    shuffle_times(clone, 1)
+    clone.edit("config/smoke.yaml", "settle_steps: 2", "settle_steps: 3")
+    assert clone.plan("--", TABLE) == EVALUATION
+    clone.edit("config/smoke.yaml", "settle_steps: 3", "settle_steps: 2")
+    clone.edit("config/smoke.yaml", "ema: 0.5", "ema: 0.75")
+    assert clone.plan("--", TABLE) == {"render": 2, "drop": 7, "recover": 7, **EVALUATION}  # what recovery reads was not cached
+    clone.edit("config/smoke.yaml", "ema: 0.75", "ema: 0.5")
+    assert clone.plan("--", TABLE) == {}
+
+
+def test_an_edit_before_the_pull_is_seen_too(origin, tmp_path):
+    git(tmp_path, "clone", "--quiet", str(origin.folder), "clone")
+    clone = World(tmp_path / "clone", origin.programs[:1])
+    clone.edit("config/smoke.yaml", "settle_steps: 2", "settle_steps: 3")
+    clone.run("dtr", "store", "pull")
+    assert clone.plan("--", TABLE) == EVALUATION
+
+
+def test_what_is_missing_is_made_or_pulled(clone):
+    shuffle_times(clone, 2)
+    gone = "artifacts/smoke/openvla_oft/none/four.recover/seed0/rollouts/closed-n2/embedded_spatial.jsonl"
+    before = (clone.folder / gone).read_bytes()
+    (clone.folder / gone).unlink()
+    assert clone.plan("--", gone) == {"rollout": 1}
+    clone.run("dtr", "store", "pull")
+    assert (clone.folder / gone).read_bytes() == before
+    assert clone.plan("--", TABLE) == {}
+
+
+def test_what_was_made_or_edited_here_survives_a_pull(clone):
+    made, edited = "artifacts/smoke/openvla_oft/none/cost.json", "artifacts/smoke/openvla_oft/none/plan.json"
+    clone.edit("src/dtr/stages.py", '"cost": Stage(1', '"cost": Stage(2')
+    clone.snakemake("--", made)
+    (clone.folder / edited).write_text("mine")
+    times = {name: (clone.folder / name).stat().st_mtime_ns for name in (made, edited)}
+    clone.run("dtr", "store", "pull")
+    assert {name: (clone.folder / name).stat().st_mtime_ns for name in times} == times
+    assert (clone.folder / edited).read_text() == "mine"
+    assert clone.plan("--", made) == {}
+
+
+def test_a_newer_cache_replaces_the_older_one(origin, clone):
+    assert clone.plan("--", TABLE) == {}
+    origin.edit("config/smoke.yaml", "settle_steps: 2", "settle_steps: 4")
+    origin.snakemake("--", TABLE, SCORE)
+    origin.run("dtr", "store", "push")
+    git(origin.folder, "add", "--all")
+    git(origin.folder, "commit", "--quiet", "--message", "newer")
+    git(clone.folder, "pull", "--quiet")
+    clone.run("dtr", "store", "pull")
+    assert clone.plan("--", TABLE, SCORE) == {}
+
+
+def test_a_store_that_lacks_something_says_so(clone):
+    shutil.rmtree(clone.folder / "store")
+    assert "lacks" in clone.run("dtr", "store", "check", check=False)
+    shutil.rmtree(clone.folder / "artifacts")
+    shutil.rmtree(clone.folder / ".dvc/cache")
+    said = clone.run("dtr", "store", "pull", check=False)
+    assert said.count("error:") == 1 and "Traceback" not in said
+
+
+@pytest.mark.skipif(not (ROOT / "dvc.lock").exists(), reason="nothing is cached yet")
+def test_this_repository_s_own_cache_plans_nothing(tmp_path):
+    world = World.copy(tmp_path)
+    shutil.copytree(ROOT / "store", tmp_path / "store")
+    world.run("dtr", "store", "check")
+    world.run("dvc", "pull")
+    shuffle_times(world, 3)
+    assert "Nothing to be done" in world.run("snakemake", "--dry-run", "--", TABLE)

@@ -1,0 +1,109 @@
+"""What an edit reruns, exactly: a job too many costs hours at full size, a job too few is a wrong number.
+
+The stages are stand-ins that only write files (world.py); Snakemake, the rules, the configuration and the versions are the real ones.
+The tests share one world in which everything has been made.
+"""
+
+import os
+
+import pytest
+from world import World
+
+TABLE = "results/table1.csv"
+PLAN = "artifacts/smoke/openvla_oft/language-gateprobe-2/plan.json"
+CELL = "results/smoke/cells/table1/openvla_oft.half.language.spatial.json"
+EVALUATION = {"rollout": 14, "success_cell": 21, "table": 1, "show": 1}
+RECOVERY = {"recover": 7, **EVALUATION}
+COSTS = {"cost": 7, "cost_cell": 14}
+SHOWN = {"table": 1, "show": 1}
+ROW = {"cost_cell": 2, "success_cell": 3, **SHOWN}
+SCORING = {"score": 1, "drop": 1}
+POLICY = {"checkpoint": 1, "score": 1, "drop": 8, **COSTS, **RECOVERY}
+EPISODES = "embedded_spatial: {episodes: "
+REPORTED = "Drop Half,language,spatial,"
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    world = World.copy(tmp_path_factory.mktemp("world")).fake_stages(tmp_path_factory.mktemp("programs"))
+    expected = {"demonstrate": 3, "render": 3, "checkpoint": 1, "drop": 2, "recover": 2, "rollout": 2, "success_cell": 1}
+    assert world.plan("--", CELL) == expected  # one cell alone
+    world.snakemake("--", TABLE, PLAN)
+    return world
+
+
+@pytest.fixture
+def world(made):
+    """The world as it was made; what a test edits is put back."""
+    names = ("config/smoke.yaml", "config/experiments/table1.tsv", "src/dtr/stages.py", "envs/lock.txt", "results/reported/table1.csv")
+    kept = {name: (made.folder / name).read_bytes() for name in names}
+    yield made
+    for name, data in kept.items():
+        (made.folder / name).write_bytes(data)
+
+
+def test_nothing_changed_means_nothing_to_do(world):
+    assert world.plan("--", TABLE, PLAN) == {}
+    for path in [*(world.folder / "src").rglob("*.py"), *world.folder.glob("config/*"), *world.folder.glob("results/reported/*")]:
+        path.touch()
+    world.edit("rules/rollout.smk", "# Finished episodes", "# Episodes that are finished")
+    world.edit("src/dtr/stages.py", '"""What a stage', '"""Again: what a stage')
+    assert world.plan("--", TABLE, PLAN) == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "expected"),
+    [
+        ("config/smoke.yaml", "settle_steps: 2", "settle_steps: 3", EVALUATION),
+        ("config/smoke.yaml", "ema: 0.5", "ema: 0.75", RECOVERY),
+        ("config/smoke.yaml", "samples: 4", "samples: 5", SCORING),
+        ("config/smoke.yaml", f"{EPISODES}1", f"{EPISODES}2", {"demonstrate": 1, "render": 1, **SCORING, **RECOVERY}),
+        ("config/smoke.yaml", "registers: 4", "registers: 2", POLICY),
+        ("config/experiments/table1.tsv", "vision-ends", "vision-keep-0_1", {"drop": 1, "cost": 1, "recover": 1, "rollout": 2, **ROW}),
+        ("config/experiments/table1.tsv", "Keep 2\tvision", "Keep two\tvision", ROW),
+        ("src/dtr/stages.py", '"rollout": Stage(1', '"rollout": Stage(2', EVALUATION),
+        ("src/dtr/stages.py", '"table": Stage(1', '"table": Stage(2', SHOWN),
+        ("src/dtr/stages.py", '"cost": Stage(1', '"cost": Stage(2', {**COSTS, **SHOWN}),
+        ("envs/lock.txt", "\nruff==", "\nruff==9", {}),
+        ("envs/lock.txt", "\npillow==", "\npillow==9", {"render": 3, **POLICY}),
+        ("envs/lock.txt", "\ntorch==", "\ntorch==9", POLICY),
+        ("results/reported/table1.csv", f"{REPORTED}99.0", f"{REPORTED}98.0", {"success_cell": 1, **SHOWN}),
+    ],
+)
+def test_an_edit_reruns_exactly_what_depends_on_it(world, name, old, new, expected):
+    world.edit(name, old, new)
+    assert world.plan("--", TABLE, PLAN) == expected
+
+
+def test_another_input_reruns_what_reads_it(world):
+    policy = world.folder / "artifacts/smoke/openvla_oft/language-half/four.recover/seed0/recovered.safetensors"
+    was, text = policy.stat(), policy.read_text()
+    policy.write_text("other weights")
+    assert world.plan("--", TABLE) == {"rollout": 2, "success_cell": 3, "table": 1, "show": 1}
+    policy.write_text(text)
+    os.utime(policy, ns=(was.st_atime_ns, was.st_mtime_ns))
+
+
+def test_a_typo_is_one_sentence(world):
+    world.edit("config/smoke.yaml", "recipes:", "recipies:")
+    said = world.snakemake("--dry-run", "--", TABLE, check=False)
+    assert "did you mean 'recipes'" in said and "Traceback" not in said
+
+
+def test_unknown_names_are_refused(world):
+    said = world.snakemake("--dry-run", "--", "artifacts/smoke/openvla_oft/language-hlaf/plan.json", check=False)
+    assert "did you mean" in said and "language-half" in said
+    assert "MissingRule" in world.snakemake("--dry-run", "--", CELL.replace("spatial", "spacial"), check=False)
+
+
+def test_the_paper_s_scale_plans(world):
+    text = world.run("snakemake", "--configfile", "config/paper.yaml", "--dry-run", "--", TABLE)
+    assert "fetch_policy" in text and "rollout                    28" in text
+
+
+def test_a_live_sample_is_apart_from_the_full_table(world):
+    live = {"rollout": 14, "cost_cell": 14, "success_cell": 21, "table": 1, "show": 1}
+    assert world.plan("--", "results/live-n1/table1.csv") == live
+    assert world.plan("--", "results/live-n2/table1.csv") == live  # as many as the full table: still rolled out anew
+    said = world.run("make", "--dry-run", "table1", "CONFIG=config/smoke.yaml", "TRIALS=1")
+    assert "results/live-n1/table1.csv" in said and "dtr store pull" in said and "--compare" in said
