@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +28,10 @@ from dtr.importance.gateprobe import gateprobe
 from dtr.importance.leave_one_out import loss_changes
 from dtr.policies.base import Batch, Policy
 from dtr.policies.file import LoadedPolicy, load_policy
-from dtr.policies.processor import Processor
 from dtr.progress import Progress
 from dtr.provenance import sha256_file, write_run_record
 from dtr.records import validate
+from dtr.recovery.batches import Batches, check
 
 Metric = Callable[[Policy, Batch, Iterable[str] | None], Mapping[str, Tensor]]
 """(policy, batch of B samples, components or None) -> block name -> (B,) importance of the block for each sample."""
@@ -46,16 +46,6 @@ def calibration_rows(data: Dataset, samples: int, seed: int) -> NDArray[np.int64
     if samples > len(data):
         raise BadDemonstrations(f"expected {samples} calibration frames, but the data has {len(data)}; record more or ask for fewer.")
     return np.sort(np.random.default_rng(seed).permutation(len(data))[:samples])
-
-
-def batches(data: Dataset, rows: NDArray[np.int64], processor: Processor, size: int, device: torch.device) -> Iterator[Batch]:
-    """The rows as model inputs with the demonstrated chunk as target, `size` at a time."""
-    for first in range(0, len(rows), size):
-        part = rows[first : first + size]
-        words = [data.instructions[task] for task in data.task[part]]
-        batch = processor.batch(data.images[part], data.state[part], words)
-        batch["actions"] = processor.targets(data.chunk(part, processor.chunk))
-        yield {name: tensor.to(device) for name, tensor in batch.items()}
 
 
 def score_blocks(
@@ -84,11 +74,12 @@ def score(
     loaded: LoadedPolicy, data: Dataset, metric: str, samples: int, seed: int, names: Iterable[str], weights: str, batch: int = 8
 ) -> Score:
     """The score record of a policy. names: what the data sets are called; weights: SHA-256 of the policy's file."""
-    rows = calibration_rows(data, samples, seed)
-    stream = batches(data, rows, loaded.processor, batch, loaded.policy.device)
-    blocks = score_blocks(loaded.policy, stream, metric, samples)
-    source = config_digest(loaded.policy)
-    return Score(metric, loaded.policy.name, source, weights, tuple(names), data.sha256, samples, seed, blocks)
+    policy, rows = loaded.policy, calibration_rows(data, samples, seed)
+    check(data, loaded.processor, policy.config.images)
+    source = Batches(data, loaded.processor)
+    stream = (source.batch(rows[first : first + batch], policy.device) for first in range(0, samples, batch))
+    blocks = score_blocks(policy, stream, metric, samples)
+    return Score(metric, policy.name, config_digest(policy), weights, tuple(names), data.sha256, samples, seed, blocks)
 
 
 def add_parser(verbs: Any) -> None:
