@@ -109,6 +109,21 @@ def test_a_newer_cache_replaces_the_older_one(origin, clone):
     assert clone.plan("--", TABLE, SCORE) == {}
 
 
+def test_make_table1_rolls_out_here_and_touches_nothing_cached(clone):
+    make = ("make", "--assume-old=setup", "table1", "CONFIG=config/smoke.yaml")
+    clone.run(*make, "TRIALS=1")
+    times = {path: path.stat().st_mtime_ns for path in (clone.folder / "artifacts").rglob("*.jsonl")}
+    assert sum(time == CACHED_S * 10**9 for time in times.values()) == sum("/closed-n2/" in str(path) for path in times) == 14
+    assert sum("/closed-n1-live/" in str(path) for path in times) == 14
+    assert "Nothing to be done" in clone.run(*make, "TRIALS=1")
+    clone.run(*make, "FRESH=1")
+    assert (clone.folder / "fresh" / TABLE).exists() and (
+        clone.folder / "fresh/artifacts/smoke/openvla_oft/pretrained.safetensors"
+    ).exists()
+    assert "Nothing to be done" in clone.run(*make, "FRESH=1")  # so an interrupted one goes on
+    assert {path: path.stat().st_mtime_ns for path in times} == times
+
+
 def test_a_store_that_lacks_something_says_so(clone):
     shutil.rmtree(clone.folder / "store")
     assert "lacks" in clone.run("dtr", "store", "check", check=False)
