@@ -6,13 +6,13 @@ A suite is named as in LIBERO (`libero_spatial`) or after it (`embedded_spatial`
 from __future__ import annotations
 
 import hashlib
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from dtr.errors import MissingAssets, unknown
+from dtr.sim.setup import bootstrap, require_libero_assets
 
 EMBEDDED = Path(__file__).parent / "embedded"
 TRIALS = 50
@@ -92,17 +92,6 @@ def _language(path: Path) -> str:
     return text.split("(:language", 1)[1].split(")", 1)[0].strip().lower()
 
 
-def libero_assets() -> Path:
-    """LIBERO's asset folder, from DTR_LIBERO_ASSETS. Raises MissingAssets when it is not set or has no scenes."""
-    value = os.environ.get("DTR_LIBERO_ASSETS")
-    if not value or not (Path(value) / "scenes").is_dir():
-        raise MissingAssets(
-            f"LIBERO's own suites need its asset folder (with scenes/ in it), but DTR_LIBERO_ASSETS is {value or 'not set'}: "
-            "set it to the `assets` folder of a LIBERO checkout; the embedded_* suites need none."
-        )
-    return Path(value)
-
-
 def _libero_root() -> Path:
     import importlib.util
 
@@ -113,9 +102,7 @@ def _libero_root() -> Path:
 
 
 def _libero_files(name: str) -> list[Path]:
-    libero_assets()
-    from dtr.sim.setup import bootstrap
-
+    require_libero_assets(name)
     bootstrap()
     from libero.libero.benchmark.libero_suite_task_map import libero_task_map
 

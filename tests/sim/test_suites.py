@@ -1,0 +1,86 @@
+"""The embedded suites: files in the package are those that the tables describe, and the suites keep their promises to each other."""
+
+import numpy as np
+import pytest
+
+from dtr.errors import MissingAssets, UnknownName
+from dtr.sim import layouts, shapes, suites
+from dtr.sim.objects import RECEPTACLES, look_at
+
+EVALUATED = ("embedded_spatial", "embedded_object", "embedded_goal", "embedded_long")
+
+
+@pytest.mark.parametrize("name", layouts.LAYOUTS)
+def test_files_are_what_the_tables_say(name):
+    tasks = suites.suite(name).tasks
+    texts = {layout.name: layouts.bddl(layout) for layout in layouts.LAYOUTS[name]}
+    assert {task.name: task.bddl.read_text() for task in tasks} == texts
+    assert [task.language.replace(" ", "_") for task in tasks] == [task.name for task in tasks]
+
+
+def test_shapes_are_what_the_code_says():
+    for category in (*shapes.BLOCKS, *RECEPTACLES):
+        assert (suites.EMBEDDED / "assets" / f"{category}.xml").read_text() == shapes.primitive_xml(category)
+
+
+@pytest.mark.parametrize("name", layouts.LAYOUTS)
+def test_fifty_different_states_a_task(name):
+    for task in suites.suite(name).tasks:
+        states = suites.initial_states(task)
+        assert states.shape[0] == suites.TRIALS and np.isfinite(states).all()
+        assert len(np.unique(states.round(6), axis=0)) == suites.TRIALS
+
+
+def test_evaluated_suites_have_four_tasks_each():
+    assert [len(suites.suite(name).tasks) for name in EVALUATED] == [4, 4, 4, 4]
+
+
+def test_goal_is_one_scene_that_only_the_instruction_tells_apart():
+    texts = [task.bddl.read_text() for task in suites.suite("embedded_goal").tasks]
+    assert len({text[text.index("(:regions") : text.index("(:obj_of_interest")] for text in texts}) == 1
+    assert len({text[text.index("(:goal") :] for text in texts}) == 4
+
+
+def test_left_and_right_are_one_scene_too():
+    left, right = (layout for layout in layouts.LAYOUTS["embedded_spatial"] if "left" in layout.name or "right" in layout.name)
+    assert left.places == right.places and left.goals != right.goals
+
+
+def test_pretraining_shares_no_pair_and_no_scene_with_what_is_evaluated():
+    def pairs(name):
+        return {(thing.rsplit("_", 1)[0], where.rsplit("_", 1)[0]) for layout in layouts.LAYOUTS[name] for thing, where in layout.goals}
+
+    def scenes(name):
+        return {tuple(sorted(layout.places.items())) for layout in layouts.LAYOUTS[name]}
+
+    for name in EVALUATED:
+        assert not pairs("embedded_pretrain") & pairs(name)
+        assert not scenes("embedded_pretrain") & scenes(name)
+
+
+def test_changed_states_are_refused(tmp_path, monkeypatch):
+    task = suites.suite("embedded_goal").tasks[0]
+    for part in ("SHA256SUMS", "init/embedded_goal.npz"):
+        (tmp_path / part).parent.mkdir(exist_ok=True)
+        (tmp_path / part).write_bytes((suites.EMBEDDED / part).read_bytes())
+    monkeypatch.setattr(suites, "EMBEDDED", tmp_path)
+    assert len(suites.initial_states(task)) == suites.TRIALS
+    with open(tmp_path / "init/embedded_goal.npz", "ab") as file:
+        file.write(b"x")
+    with pytest.raises(MissingAssets, match="SHA-256"):
+        suites.initial_states(task)
+
+
+def test_an_unknown_suite_gets_a_suggestion():
+    with pytest.raises(UnknownName, match="did you mean 'embedded_goal'"):
+        suites.suite("embeded_goal")
+
+
+def test_look_at_points_the_camera_at_the_target():
+    import mujoco
+
+    rotation = np.zeros(9)
+    mujoco.mju_quat2Mat(rotation, np.array(look_at((1.0, 0.0, 1.0), (0.0, 0.0, 0.0))))
+    x, y, z = rotation.reshape(3, 3).T
+    np.testing.assert_allclose(-z, np.array([-1, 0, -1]) / np.sqrt(2), atol=1e-12)
+    assert x[2] == pytest.approx(0) and y[2] > 0
