@@ -75,6 +75,8 @@ class Team:
         except (EOFError, OSError) as error:
             if self.rank:
                 os._exit(1)  # the leader is gone, there is nobody to tell
+            for helper in self.helpers:
+                helper.join(1)  # a dead one is not yet known to be dead
             codes = [helper.exitcode for helper in self.helpers]
             raise DtrError(
                 f"a training process died (exit codes {codes}; -9 is often a lack of memory): run the same command again, it goes on "
