@@ -39,7 +39,7 @@ if ! [ -x "$venv/bin/python" ]; then
     for candidate in ${PYTHON:-python3 python3.11 python3.12 python3.13}; do
         if command -v "$candidate" >/dev/null && python_fits "$candidate"; then python=$candidate; break; fi
     done
-    [ -n "$python" ] || stop "Python 3.11, 3.12 or 3.13 is needed and ${PYTHON:-python3} is $(python3 --version 2>&1 || true): install one, or name it with PYTHON=/path/to/python3.11."
+    [ -n "$python" ] || stop "Python 3.11, 3.12 or 3.13 is needed, and ${PYTHON:-python3} is $(${PYTHON:-python3} --version 2>&1 || true): install one, or name it with PYTHON=/path/to/python3.11."
     if ! "$python" -c 'import ensurepip, venv' 2>/dev/null; then
         apt_install "$python has no venv module" "python$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')-venv"
     fi
