@@ -1,0 +1,74 @@
+"""Demonstrations drawn again: real scene, real pictures, LeRobot layout."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dtr.data.demonstrations import TaskDemonstrations, read_demonstrations, write_demonstrations
+from dtr.data.lerobot import read_lerobot
+from dtr.data.render import draw, render
+from dtr.errors import BadDemonstrations
+from dtr.sim.simulator import NO_OP, Simulator
+from dtr.sim.suites import initial_states, suite
+
+TASK = suite("embedded_goal").tasks[0]
+SEEDS = (3, 4)
+
+
+@pytest.fixture(scope="module")
+def recorded() -> tuple[TaskDemonstrations, np.ndarray]:
+    """Two episodes of three steps with the arm pushed about, and the pictures (6, 2, 32, 32, 3) seen on the way."""
+    simulator = Simulator(TASK, image_size=32)
+    steps, pictures = [], []
+    for seed, state in zip(SEEDS, initial_states(TASK)[:2], strict=True):
+        simulator.reset(state, seed)
+        for k in range(3):
+            frame = simulator.observe()
+            pictures.append(frame.images)
+            action = NO_OP + np.array([0.8, -0.5, 0.3 * k, 0, 0, 0, 0])
+            steps.append((simulator.qpos(), frame.state, action))
+            simulator.step(action)
+    simulator.close()
+    columns = [np.stack([step[k] for step in steps]) for k in range(3)]
+    task = TaskDemonstrations(TASK.name, TASK.language, TASK.index, *columns, episode=np.repeat([0, 1], 3), seed=np.array(SEEDS))
+    return task, np.stack(pictures)
+
+
+def test_the_pictures_drawn_again_are_those_seen(recorded: tuple[TaskDemonstrations, np.ndarray], tmp_path: Path) -> None:
+    task, seen = recorded
+    write_demonstrations(tmp_path / "raw", "embedded_goal", [task], {})
+    for out in ("a", "b"):
+        render(tmp_path / "raw", tmp_path / out, image_size=32)
+    data = read_lerobot(tmp_path / "a")
+    gap = np.abs(data.images.astype(int) - seen)
+    assert gap.mean() < 0.2, "the grid of the raw files may move an edge by a hair, no more"
+    (raw,) = read_demonstrations(tmp_path / "raw")
+    assert np.array_equal(data.actions, raw.actions) and np.array_equal(data.state, raw.state)
+    assert data.episode.tolist() == [0, 0, 0, 1, 1, 1]
+    assert data.instructions == (TASK.language,)
+    file = "data/chunk-000/file-000.parquet"
+    assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()
+
+
+def test_another_scene_is_noticed(recorded: tuple[TaskDemonstrations, np.ndarray]) -> None:
+    task, _ = recorded
+    simulator = Simulator(TASK, image_size=32)
+    try:
+        with pytest.raises(BadDemonstrations, match=r"positions a step, got"):
+            draw(simulator, dataclasses.replace(task, qpos=task.qpos[:, :-1]))
+        moved = task.state.copy()
+        moved[4, 0] += 0.01
+        with pytest.raises(BadDemonstrations, match=r"the hand stands 10.0 mm from where it was recorded \(step 4\)"):
+            draw(simulator, dataclasses.replace(task, state=moved))
+    finally:
+        simulator.close()
+
+
+def test_a_task_that_is_gone_is_noticed(recorded: tuple[TaskDemonstrations, np.ndarray], tmp_path: Path) -> None:
+    write_demonstrations(tmp_path / "raw", "embedded_goal", [dataclasses.replace(recorded[0], name="juggle")], {})
+    with pytest.raises(BadDemonstrations, match=r"suite embedded_goal has no task 'juggle' any more"):
+        render(tmp_path / "raw", tmp_path / "out")
