@@ -1,4 +1,4 @@
-# One process an arm, so two arms train at a time; the weights do not depend on it. State is kept under work/, so a killed run goes on.
+# Two processes an arm, so that one arm is done early; the weights do not depend on it. State is kept under work/, so a killed run goes on.
 rule recover:
     input:
         policy=paths.DROPPED,
@@ -11,6 +11,7 @@ rule recover:
         stage=token("recover"),
         recipe=lambda w: targets.recipe_json(w.recipe),
         state=f"{paths.WORK}/{{cut}}/{{data}}.{{recipe}}/seed{{seed}}",
+    threads: 2
     shell:
         "dtr recover --policy {input.policy} --data {input.data} --recipe {params.recipe:q} --seed {wildcards.seed}"
         " --state-dir {params.state} --processes {threads} --out {output.policy} 2>&1 | tee -i {log}"
