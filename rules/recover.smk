@@ -7,11 +7,11 @@ rule recover:
         policy=paths.RECOVERED,
     log:
         "logs/recover/{scale}.{policy}.{cut}.{data}.{recipe}.seed{seed}.log",
+    threads: 2
     params:
         stage=token("recover"),
         recipe=lambda w: targets.recipe_json(w.recipe),
         state=f"{paths.WORK}/{{cut}}/{{data}}.{{recipe}}/seed{{seed}}",
-    threads: 2
     shell:
         "dtr recover --policy {input.policy} --data {input.data} --recipe {params.recipe:q} --seed {wildcards.seed}"
         " --state-dir {params.state} --processes {threads} --out {output.policy} 2>&1 | tee -i {log}"
