@@ -117,7 +117,7 @@ CASES = {
     "wrong shape in a demonstration": Case("render --demos IN/short_demos --out OUT/x", ("state must be (5, 8), got (5, 6)",)),
     "no data set": Case(RECOVER.format(GOOD, "no_assets"), ("LeRobot v3", "run `dtr render`"), RECIPE),
     "no LIBERO assets": Case(
-        ROLLOUT.format(GOOD, "libero_goal"), ("DTR_LIBERO_ASSETS", "not set"), PROTOCOL, lambda _: {"DTR_LIBERO_ASSETS": ""}
+        ROLLOUT.format(GOOD, "libero_goal"), ("libero_goal needs", "set DTR_LIBERO_ASSETS"), PROTOCOL, lambda _: {"DTR_LIBERO_ASSETS": ""}
     ),
     "assets without scenes": Case(
         ROLLOUT.format(GOOD, "libero_goal"), ("DTR_LIBERO_ASSETS", "scenes/"), PROTOCOL, lambda folder: {"DTR_LIBERO_ASSETS": str(folder)}
@@ -146,7 +146,7 @@ def test_bad_input_is_one_sentence(name: str, inputs: Path, tmp_path: Path) -> N
     environment = os.environ | (case.environment(tmp_path) if case.environment else {})
     environment = {key: value for key, value in environment.items() if value and key != "MUJOCO_GL"}
     done = subprocess.run(
-        words(case, inputs, out), env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=300, check=False
+        words(case, inputs, out), env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=500, check=False
     )
     assert done.returncode == 2, done.stderr
     said = sentence(done.stderr)
