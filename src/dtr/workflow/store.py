@@ -1,7 +1,7 @@
 """Verb `store`: the cached artifacts of this repository, brought and taken by DVC. dvc.yaml says what is cached.
 
 dtr store pull     fetch what is missing or cached anew; what was made here stays as it is
-dtr store push     maintainers: write the records, commit to DVC, copy into store/
+dtr store push     maintainers: write the records, commit to DVC, copy into store/ (--partial: what is here, of a table half made)
 dtr store check    is the store whole, and does it fit?
 """
 
@@ -63,14 +63,19 @@ def pull() -> None:
     adopt(cached_scale())
 
 
-def push() -> None:
-    """Put everything that dvc.yaml names into the store. Raises MissingAssets or BadRecord when it is not all there and up to date."""
-    from dvc.repo import Repo  # type: ignore[import-not-found, unused-ignore]
+def push(partial: bool = False) -> None:
+    """Put everything that dvc.yaml names into the store; with `partial` only the stages whose files are all here.
 
-    outs = [Path(str(out.fs_path)).relative_to(Path.cwd()) for out in Repo().index.outs]
+    Raises MissingAssets or BadRecord when it is not all there and up to date.
+    """
+    stages = stage_outputs()
+    here = {name: outs for name, outs in stages.items() if all(out.exists() for out in outs)} if partial else dict(stages)
+    here.pop("records", None)
+    outs = [out for name in here for out in here[name]]
     scale = cached_scale()
-    index = Path(f"artifacts/{scale}/records.json")
-    made = [str(out) for out in outs if out != index and out.name != "table1" and not out.name.endswith(".run.json")]
+    made = [str(out) for out in outs if out.name != "table1" and not out.name.endswith(".run.json")]
+    if not made:
+        raise MissingAssets("nothing that dvc.yaml names is here: run `snakemake -- results/table1.csv` first.")
     if "Nothing to be done" not in run_tool("snakemake", "--configfile", f"config/{scale}.yaml", "--dry-run", "--", *made):
         raise BadRecord(
             "not everything that dvc.yaml names is up to date: run `snakemake -- results/table1.csv` and look at `snakemake -n`."
@@ -80,11 +85,22 @@ def push() -> None:
         for artifact, record in records()
         if Path(artifact).exists() and any(Path(artifact).is_relative_to(out) for out in outs)
     }
-    write_json(index, entries)
-    run_tool("dvc", "commit", "--force", "--quiet")
-    run_tool("dvc", "push", "--quiet")
+    write_json(Path(f"artifacts/{scale}/records.json"), entries)
+    run_tool("dvc", "commit", "--force", "--quiet", *here, "records")
+    run_tool("dvc", "push", "--quiet", *here, "records")
     run_tool("dvc", "gc", "--workspace", "--cloud", "--force", "--quiet")
-    print(f"store: {len(entries)} artifacts, {check():.1f} MB; commit store/ and dvc.lock")
+    absent = f"; {len(stages) - len(here) - 1} stages are not there" if partial else ""
+    print(f"store: {len(entries)} artifacts, {check():.1f} MB{absent}; commit store/ and dvc.lock")
+
+
+def stage_outputs() -> dict[str, list[Path]]:
+    """The stages of dvc.yaml, each with the files and folders that it caches."""
+    from dvc.repo import Repo  # type: ignore[import-not-found, unused-ignore]
+
+    found: dict[str, list[Path]] = {}
+    for out in Repo().index.outs:
+        found.setdefault(str(out.stage.addressing), []).append(Path(str(out.fs_path)).relative_to(Path.cwd()))
+    return found
 
 
 def check() -> float:
@@ -102,6 +118,7 @@ def add_parser(verbs: Any) -> None:
     """Declare `dtr store`."""
     p = verbs.add_parser("store", help="cached artifacts: pull what is missing; maintainers: push, check")
     p.add_argument("action", choices=["pull", "push", "check"])
+    p.add_argument("--partial", action="store_true", help="push: only the stages of dvc.yaml whose files are all here")
     p.set_defaults(run=run)
 
 
@@ -109,5 +126,7 @@ def run(args: argparse.Namespace) -> None:
     """The verb."""
     if args.action == "check":
         print(f"store: {check():.1f} MB")
+    elif args.action == "push":
+        push(args.partial)
     else:
-        {"pull": pull, "push": push}[args.action]()
+        pull()
