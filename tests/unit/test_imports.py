@@ -118,8 +118,8 @@ FOREIGN = {
     "a package registry": r"pypi\.org|pythonhosted\.|download\.pytorch|conda\.anaconda|deb\.debian|proxy\.golang|--(?:extra-)?index-url",
 }
 
-NOT_OURS = ("store/", "tests/workflow/fingerprints/inputs/cells/")
-"""Data of the cache; and cells whose inputs were named by absolute paths when they were made (to be made again with relative ones)."""
+NOT_OURS = ("store/",)
+"""Data of the cache."""
 
 
 @pytest.mark.parametrize("what", FOREIGN)

@@ -5,6 +5,7 @@ They are files, and stay as they are when a stage changes, so that each stage is
 
 import dataclasses
 import json
+import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -16,7 +17,9 @@ from dtr.rollout.episode import Episode, write_episodes
 from dtr.rollout.protocol import Protocol, conditions_on
 from dtr.workflow.fingerprint import HOME, POLICY, RECIPE, SUCCESS
 
-INPUTS = HOME / "inputs"
+ROOT = Path(__file__).resolve().parents[3]
+INPUTS = (HOME / "inputs").resolve().relative_to(ROOT)
+"""Relative, because cells name the files they were computed from."""
 SUITE = "embedded_spatial"
 STEPS = 12
 
@@ -26,6 +29,7 @@ def dtr(*argv):
 
 
 def main():
+    os.chdir(ROOT)
     shutil.rmtree(INPUTS, ignore_errors=True)
     work = Path(tempfile.mkdtemp())
     dtr("demonstrate", "--suite", SUITE, "--episodes", 1, "--checks", 0, "--out", work / "demos")
