@@ -2,11 +2,38 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import signal
 import threading
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.connection import wait
+
+from dtr.errors import DtrError
+
+
+@contextlib.contextmanager
+def helpers(count: int) -> Iterator[ProcessPoolExecutor]:
+    """A pool of `count` processes, spawned, a fresh one for every task. An error or Ctrl-C in the block ends them at once.
+
+    Left alone, an executor plays everything that was submitted before it lets an exception through, and a `multiprocessing.Pool` waits
+    for ever for a process that was killed. Raises DtrError when one was.
+    """
+    pool = ProcessPoolExecutor(count, multiprocessing.get_context("spawn"), end_with_parent, max_tasks_per_child=1)
+    try:
+        yield pool
+    except BaseException as error:
+        pool.shutdown(wait=False, cancel_futures=True)
+        for child in multiprocessing.active_children():
+            child.kill()
+        if isinstance(error, BrokenProcessPool):
+            raise DtrError("a helper process was killed (for lack of memory?): run the same command with fewer --processes.") from error
+        raise
+    finally:
+        pool.shutdown()
 
 
 def end_with_parent() -> None:

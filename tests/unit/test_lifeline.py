@@ -1,4 +1,4 @@
-"""A pool's helpers end when the process that started them is killed."""
+"""A pool's helpers end when the process that started them is killed or interrupted, and a killed helper ends the run."""
 
 import os
 import signal
@@ -6,23 +6,32 @@ import subprocess
 import sys
 import time
 
+import pytest
+
+from dtr.errors import DtrError
+from dtr.lifeline import helpers
+
 PROGRAM = """
-import multiprocessing, os, time
-from dtr.lifeline import end_with_parent
+import os, signal, sys, time
+from dtr.lifeline import helpers
+def play(seconds):
+    print(os.getpid(), flush=True)
+    time.sleep(seconds)
 if __name__ == "__main__":
-    with multiprocessing.get_context("spawn").Pool(1, end_with_parent) as pool:
-        print(pool.apply(os.getpid), flush=True)
-        pool.apply(time.sleep, (600,))
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    with helpers(1) as pool:
+        [future.result() for future in [pool.submit(play, 600), pool.submit(play, 600)]]
 """
 
 
-def test_helpers_end_with_a_killed_parent(tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+def test_helpers_end_with_a_killed_or_interrupted_parent(tmp_path, number):
     script = tmp_path / "parent.py"
     script.write_text(PROGRAM)
-    with subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True) as parent:
+    with subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as parent:
         assert parent.stdout is not None
         helper = int(parent.stdout.readline())
-        parent.send_signal(signal.SIGKILL)
+        parent.send_signal(number)
     for _ in range(200):
         try:
             os.kill(helper, 0)
@@ -31,3 +40,8 @@ def test_helpers_end_with_a_killed_parent(tmp_path):
         time.sleep(0.05)
     os.kill(helper, signal.SIGKILL)
     raise AssertionError("the helper outlived its parent by 10 s")
+
+
+def test_a_killed_helper_ends_the_run():
+    with pytest.raises(DtrError, match="fewer --processes"), helpers(1) as pool:
+        pool.submit(os._exit, 9).result()

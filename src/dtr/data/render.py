@@ -7,9 +7,8 @@ cached. One simulator process a task, each with a data file of its own.
 from __future__ import annotations
 
 import argparse
-import multiprocessing
 import time
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +18,7 @@ from numpy.typing import NDArray
 from dtr.data.demonstrations import TaskDemonstrations, demonstrations_sha256, read_demonstrations, read_meta
 from dtr.data.lerobot_writer import FileRecord, Frames, write_frames, write_meta
 from dtr.errors import BadDemonstrations
-from dtr.lifeline import end_with_parent
+from dtr.lifeline import helpers
 from dtr.progress import Progress
 from dtr.provenance import write_run_record
 
@@ -42,12 +41,7 @@ def render(folder: Path, out: Path, image_size: int = 64, processes: int = 1) ->
         (suite, task, out, k, instructions.index(task.language), int(first_episode[k]), int(first_frame[k]), image_size)
         for k, task in enumerate(tasks)
     ]
-    with (
-        Progress("render", int(first_frame[-1]), "frame") as progress,
-        ProcessPoolExecutor(
-            min(processes, len(jobs)), multiprocessing.get_context("spawn"), end_with_parent, max_tasks_per_child=1
-        ) as pool,
-    ):
+    with Progress("render", int(first_frame[-1]), "frame") as progress, helpers(min(processes, len(jobs))) as pool:
         futures = {pool.submit(render_task, *job): len(job[1].episode) for job in jobs}
         for future in as_completed(futures):
             future.result()

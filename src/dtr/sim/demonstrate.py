@@ -9,7 +9,6 @@ LIBERO's sampler with seeds far from those of the 50 fixed initial states, which
 from __future__ import annotations
 
 import argparse
-import multiprocessing
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from dtr.errors import BadConfig, BadDemonstrations
-from dtr.lifeline import end_with_parent
+from dtr.lifeline import helpers
 from dtr.progress import Progress
 from dtr.provenance import write_run_record
 from dtr.sim.expert import Expert
@@ -73,23 +72,15 @@ def run(args: argparse.Namespace) -> None:
     started = time.time()
     order = Order(args.episodes, args.noise, args.scatter, args.seed, args.checks)
     tasks = suite(args.suite).tasks
-    context = multiprocessing.get_context("spawn")
-    with (
-        context.Pool(min(args.processes, len(tasks)), end_with_parent) as pool,
-        Progress(f"demonstrate {args.suite}", len(tasks), "tasks") as progress,
-    ):
+    with Progress(f"demonstrate {args.suite}", len(tasks), "tasks") as progress, helpers(min(args.processes, len(tasks))) as pool:
         recordings = []
-        for recording in pool.imap(_record, [(task, order) for task in tasks]):
+        for recording in pool.map(record, tasks, [order] * len(tasks)):
             recordings.append(recording)
             progress.update()
     counts = {task.name: count for task, (_, count) in zip(tasks, recordings, strict=True)}
     facts = {"expert": counts, "noise": order.noise, "scatter": order.scatter, "seed": order.seed, "max_steps": suite(args.suite).max_steps}
     write_demonstrations(args.out, args.suite, [recorded for recorded, _ in recordings], facts)
     write_run_record(args.out / "meta.json", started)
-
-
-def _record(job: tuple[Task, Order]) -> tuple[Any, dict[str, int]]:
-    return record(*job)
 
 
 def record(task: Task, order: Order) -> tuple[Any, dict[str, int]]:
