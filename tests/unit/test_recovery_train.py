@@ -25,7 +25,7 @@ from dtr.errors import BadCheckpoint, BadConfig, DiskFull, DtrError, Interrupted
 from dtr.recovery.recipe import Recipe
 from dtr.recovery.state import State
 from dtr.recovery.team import Team
-from dtr.recovery.train import Curve, Training, train
+from dtr.recovery.train import Curve, Training
 
 REFERENCE = world.recipe(ema=0.8, val_fraction=0.2)
 
@@ -34,7 +34,7 @@ def trained(folder: Path, recipe: Recipe, processes: int = 1, save_every_s: floa
     """Weights and curve after training the little policy."""
     data = world.data()
     policy, processor = world.policy(data)
-    curve = train(policy, processor, data, recipe, seed, folder, processes, save_every_s)
+    curve = Training(policy, processor, data, recipe, seed, folder, save_every_s).run(processes)
     return policy.state_dict(), curve
 
 

@@ -69,6 +69,7 @@ def test_recovery_writes_policy_curve_and_run_record(place: Path) -> None:
     curve = [json.loads(line) for line in (place / "a.safetensors.losses.jsonl").read_text().splitlines()]
     assert [point["step"] for point in curve] == [2, 4]
     assert json.loads((place / "a.safetensors.run.json").read_text())["frames"] == 54
+    assert not list((place / "state-a.safetensors").iterdir())  # else a later version of the stage would take these weights over
 
 
 def test_equal_runs_give_equal_bytes_with_one_process_or_two(place: Path) -> None:

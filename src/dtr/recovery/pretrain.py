@@ -21,15 +21,12 @@ from dtr.data.dataset import Dataset
 from dtr.errors import BadConfig
 from dtr.policies.base import Policy
 from dtr.policies.bounds import Bounds
-from dtr.policies.file import save_policy
 from dtr.policies.processor import Processor
 from dtr.policies.registry import build
 from dtr.policies.tokenizer import WordTokenizer
-from dtr.provenance import write_run_record, write_text
 from dtr.recovery.batches import Rows, check, fitted
 from dtr.recovery.recipe import read_recipe
-from dtr.recovery.recover import add_training_arguments, read_data
-from dtr.recovery.train import curve_text, train
+from dtr.recovery.recover import add_training_arguments, read_data, train_and_save
 
 SPECIAL = {"pad": 0, "bos": 1, "stop": 2, "empty": 3, "placeholder": 4}
 UNKNOWN, FIRST_WORD = 5, 6
@@ -83,11 +80,8 @@ def run(args: argparse.Namespace) -> None:
     recipe, settings, data = read_recipe(args.recipe), read_settings(args.config), read_data(args.data)
     rows, _ = data.hold_out(recipe.val_fraction, args.seed)
     policy, processor = newborn(settings, data, rows, suite_sentences(args.vocabulary_from), args.seed)
-    curve = train(policy, processor, data, recipe, args.seed, args.state_dir, args.processes, args.save_every)
     provenance = {"stage": "checkpoint", "data": data.sha256, "recipe": recipe.to_dict(), "seed": args.seed}
-    write_text(f"{args.out}.losses.jsonl", curve_text(curve))
-    save_policy(args.out, policy, processor, provenance)
-    write_run_record(args.out, started, processes=args.processes, frames=len(data))
+    train_and_save(args, started, policy, processor, data, recipe, provenance)
 
 
 def add_parser(verbs: Any) -> None:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from dtr.data.dataset import Dataset, join
 from dtr.data.lerobot import read_lerobot
+from dtr.policies.base import Policy
 from dtr.policies.file import load_policy, save_policy
+from dtr.policies.processor import Processor
 from dtr.provenance import sha256_file, write_run_record, write_text
 from dtr.recovery.batches import check, fitted
-from dtr.recovery.recipe import read_recipe
-from dtr.recovery.train import curve_text, train
+from dtr.recovery.recipe import Recipe, read_recipe
+from dtr.recovery.train import Training, curve_text
 
 
 def read_data(folders: Sequence[Path]) -> Dataset:
@@ -31,7 +33,6 @@ def run(args: argparse.Namespace) -> None:
     if recipe.statistics == "data":
         rows, _ = data.hold_out(recipe.val_fraction, args.seed)
         processor = fitted(processor, data, rows)
-    curve = train(policy, processor, data, recipe, args.seed, args.state_dir, args.processes, args.save_every)
     provenance = {
         "stage": "recover",
         "policy": sha256_file(args.policy),
@@ -40,9 +41,26 @@ def run(args: argparse.Namespace) -> None:
         "seed": args.seed,
         "ancestor": loaded.header["provenance"],
     }
+    train_and_save(args, started, policy, processor, data, recipe, provenance, loaded.header["plan"])
+
+
+def train_and_save(
+    args: argparse.Namespace,
+    started: float,
+    policy: Policy,
+    processor: Processor,
+    data: Dataset,
+    recipe: Recipe,
+    provenance: Mapping[str, Any],
+    plan: Mapping[str, Any] | None = None,
+) -> None:
+    """The end of `recover` and `checkpoint`: train, write the policy with its loss curve, and only then forget the resumable state."""
+    training = Training(policy, processor, data, recipe, args.seed, args.state_dir, args.save_every)
+    curve = training.run(args.processes)
     write_text(f"{args.out}.losses.jsonl", curve_text(curve))
-    save_policy(args.out, policy, processor, provenance, plan=loaded.header["plan"])
+    save_policy(args.out, policy, processor, provenance, plan)
     write_run_record(args.out, started, processes=args.processes, frames=len(data))
+    training.forget()
 
 
 def add_training_arguments(p: argparse.ArgumentParser) -> None:

@@ -39,7 +39,10 @@ Curve = list[dict[str, float]]
 
 
 class Training:
-    """One run; `train` is the way in."""
+    """One run: `policy` is trained in place on `data`, normalised by `processor`.
+
+    It goes on from the state in `folder`, if there is one of this very run.
+    """
 
     def __init__(
         self, policy: Policy, processor: Processor, data: Dataset, recipe: Recipe, seed: int, folder: Path, save_every_s: float
@@ -58,7 +61,10 @@ class Training:
         self.state.restore(self.path)
 
     def run(self, processes: int) -> Curve:
-        """All steps that are left; afterwards the policy holds the result. Raises Interrupted when the user stopped it."""
+        """All steps that are left; afterwards the policy holds the result. Returns the curve [{"step", "lr", "loss", "val_loss"}].
+
+        Raises Interrupted (state saved), DiskFull (the previous state kept), BadConfig when the loss is no number any more.
+        """
         state, recipe = self.state, self.recipe
         self.policy.train()
         if state.step < recipe.steps:
@@ -69,6 +75,11 @@ class Training:
         self.flat.release()
         self.policy.eval()
         return state.curve
+
+    def forget(self) -> None:
+        """Delete the state, once the result is written: a later version of the stage must train anew, not take this one's weights."""
+        self.path.unlink(missing_ok=True)
+        self.curve_path.unlink(missing_ok=True)
 
     def steps(self, team: Team) -> None:
         """The loop, in every process of the team; only the leader saves, reports and raises."""
@@ -127,24 +138,6 @@ class Training:
         torch.manual_seed(self.seed)
         parts = [rows[i : i + self.recipe.batch] for i in range(0, len(rows), self.recipe.batch)]
         return sum(self.policy.losses(self.batches.batch(p, self.policy.device)).sum().item() for p in parts) / len(rows)
-
-
-def train(
-    policy: Policy,
-    processor: Processor,
-    data: Dataset,
-    recipe: Recipe,
-    seed: int,
-    state_dir: str | Path,
-    processes: int = 1,
-    save_every_s: float = 60.0,
-) -> Curve:
-    """Train `policy` in place on `data`, normalised by `processor`; returns the curve [{"step", "lr", "loss", "val_loss"}].
-
-    Goes on from the state in `state_dir`, if it has one of this very run. Raises Interrupted (state saved), DiskFull (the previous
-    state kept), BadConfig when the loss is no number any more.
-    """
-    return Training(policy, processor, data, recipe, seed, Path(state_dir), save_every_s).run(processes)
 
 
 def curve_text(curve: Curve) -> str:
