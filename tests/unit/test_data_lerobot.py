@@ -133,6 +133,13 @@ def test_a_picture_of_another_size_is_refused(folder: Path) -> None:
         read_lerobot(folder)
 
 
+@pytest.mark.parametrize("wrong", [{"features": None}, {"total_frames": None}, {"total_frames": 0}])
+def test_an_info_without_its_fields_is_refused(folder: Path, wrong: dict[str, object]) -> None:
+    edit_info(folder, **wrong)
+    with pytest.raises(BadDemonstrations, match="must say total_frames"):
+        read_lerobot(folder)
+
+
 def test_no_data_set_at_all(tmp_path: Path) -> None:
     with pytest.raises(BadDemonstrations, match=r"run .dtr render."):
         read_lerobot(tmp_path)

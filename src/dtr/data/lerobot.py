@@ -91,6 +91,8 @@ def read_info(folder: str | Path) -> Mapping[str, Any]:
         ) from error
     if not version.startswith("v3"):
         raise BadDemonstrations(f"expected LeRobot layout v3 in {folder}, got {version}: convert it with LeRobot's own converter.")
+    if not isinstance(info.get("features"), Mapping) or not isinstance(info.get("total_frames"), int) or info["total_frames"] < 1:
+        raise BadDemonstrations(f"{path} must say total_frames (1 or more) and features, it does not: fetch or render the data again.")
     return info
 
 
