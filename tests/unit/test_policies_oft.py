@@ -20,6 +20,7 @@ from dtr.errors import BadConfig, PlanMismatch, UnknownName
 from dtr.policies import Batch, build, policy_class, skeleton
 from dtr.policies.openvla_oft import OpenVLAOFT
 from dtr.policies.openvla_oft_config import FULL_SIZE, OpenVLAOFTConfig
+from dtr.policies.vit import TowerConfig
 
 
 def millions(module: torch.nn.Module) -> float:
@@ -113,6 +114,12 @@ def test_the_readout_stays_at_its_original_block() -> None:
     assert torch.equal(policy.act(b), before)
     policy.drop({"vision.siglip": [2]})
     assert not torch.equal(policy.act(b), before)
+
+
+def test_a_readout_behind_the_last_block_is_refused() -> None:
+    assert [TowerConfig(depth, 8, 2, 8, readout=-2).readout for depth in (1, 2, 6)] == [0, 0, 4]
+    with pytest.raises(BadConfig, match="has no block 9 to read out"):
+        TowerConfig(6, 8, 2, 8, readout=9)
 
 
 def test_narrowing_the_head_keeps_the_chosen_units() -> None:

@@ -41,8 +41,10 @@ class TowerConfig:
     def __post_init__(self) -> None:
         if self.depth < 1 or self.width % self.heads:
             raise BadConfig(f"a tower needs blocks and heads that divide its width, got {self}: correct the configuration.")
-        readout = self.readout % self.depth if -self.depth <= self.readout < self.depth else 0
-        object.__setattr__(self, "readout", readout)
+        if self.readout >= self.depth:
+            raise BadConfig(f"a tower of {self.depth} blocks has no block {self.readout} to read out: correct the configuration.")
+        # "The last but one" of a tower of one block is that block.
+        object.__setattr__(self, "readout", max(0, self.readout if self.readout >= 0 else self.depth + self.readout))
         object.__setattr__(self, "kept", kept_blocks(self.kept, self.depth, "tower"))
 
     @property
