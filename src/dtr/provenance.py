@@ -49,9 +49,9 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     Raises DiskFull when the disk (or the user's quota) has no room; `path` is then as it was before.
     """
     final = Path(path)
-    final.parent.mkdir(parents=True, exist_ok=True)
     temporary = final.with_name(f".{final.name}.{os.getpid()}.tmp")
     try:
+        final.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         with open(temporary, "rb+") as file:
             os.fsync(file.fileno())

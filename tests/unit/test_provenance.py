@@ -26,6 +26,15 @@ def test_a_full_disk_is_one_sentence_and_leaves_nothing(tmp_path, number):
     assert os.listdir(tmp_path) == []
 
 
+def test_a_disk_without_room_for_the_folder_is_one_sentence_too(tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "full")
+
+    monkeypatch.setattr("pathlib.Path.mkdir", full)
+    with pytest.raises(DiskFull, match="no room on the disk"):
+        write_json(tmp_path / "new" / "value.json", {})
+
+
 def test_files_have_the_rights_of_the_umask(tmp_path):
     before = os.umask(0o022)
     try:
