@@ -39,7 +39,7 @@ STAGES = {
     "recover": Stage(1, MODEL),
     "rollout": Stage(1, (*MODEL, *SIMULATOR)),
     "cost": Stage(1, MODEL),
-    "cell": Stage(1, NUMBERS),
+    "cell": Stage(1, (*NUMBERS, "scipy")),
     "table": Stage(1, NUMBERS),
 }
 

@@ -1,7 +1,7 @@
 """A cut resolved for one policy: exactly which blocks stay, and what is left of parameters and operations.
 
 A plan is made from name and configuration alone (no weights), so it can be made for the 7 B model on a laptop. Its `digest` names
-what *stays*: cuts that keep the same blocks have the same digest, and their arms share one training.
+what *stays*: cuts that keep the same blocks have the same digest.
 """
 
 from __future__ import annotations
