@@ -31,27 +31,37 @@ def session(policy: str = "0" * 16) -> Session:
 def test_errors_are_kept_apart_and_played_again(tmp_path: Path) -> None:
     jobs = orders(tmp_path, ("crash-always",), (0.5, 0.875))
     first = session()
-    assert [e.outcome for e in first.roll_out(jobs, tmp_path / "state")] == ["error", "success"]
+    assert [e.outcome for e in first.roll_out(jobs, tmp_path / "state", tmp_path / "out.jsonl")] == ["error", "success"]
     assert first.played == 2 and list((tmp_path / "state").iterdir())  # the journal stays: not all is done
     # The scene is mended: the same tasks in a folder where crashing is over. Only the error is played again.
     (tmp_path / "misbehaved").touch()
     mended = [replace(job, task=replace(job.task, name="crash-once")) for job in jobs]
     second = session()
-    assert [e.outcome for e in second.roll_out(mended, tmp_path / "state")] == ["success", "success"]
+    assert [e.outcome for e in second.roll_out(mended, tmp_path / "state", tmp_path / "out.jsonl")] == ["success", "success"]
     assert second.played == 1 and not list((tmp_path / "state").iterdir())
+
+
+def test_episodes_stay_in_the_journal_until_their_file_is_written(tmp_path: Path) -> None:
+    jobs = orders(tmp_path, ("plain",), (0.5, 0.875))
+    (tmp_path / "blocked").write_text("a file where the folder should be")
+    with pytest.raises(OSError, match="blocked"):
+        session().roll_out(jobs, tmp_path / "state", tmp_path / "blocked" / "out.jsonl")
+    again = session()
+    again.roll_out(jobs, tmp_path / "state", tmp_path / "out.jsonl")
+    assert again.played == 0 and len((tmp_path / "out.jsonl").read_text().splitlines()) == 2
 
 
 def test_a_journal_belongs_to_one_policy_file(tmp_path: Path) -> None:
     jobs = orders(tmp_path, ("crash-always",), (0.5, 0.875))
-    session().roll_out(jobs, tmp_path / "state")
+    session().roll_out(jobs, tmp_path / "state", tmp_path / "out.jsonl")
     other = session("1" * 16)
-    other.roll_out(jobs, tmp_path / "state")
+    other.roll_out(jobs, tmp_path / "state", tmp_path / "out.jsonl")
     assert other.played == 2
 
 
 def test_films_agree_with_the_records_or_are_refused(tmp_path: Path) -> None:
     jobs = orders(tmp_path, ("plain",), (-0.5, 0.875))
-    episodes = session().roll_out(jobs, tmp_path / "state")
+    episodes = session().roll_out(jobs, tmp_path / "state", tmp_path / "out.jsonl")
     known = {episode.key: episode for episode in episodes}
     session().film(jobs, known, tmp_path / "films")
     names = sorted(path.name for path in (tmp_path / "films").iterdir())
@@ -84,7 +94,7 @@ def test_contact_sheet_has_a_place_for_every_failure(tmp_path: Path) -> None:
 
 
 def test_agreement_counts_flips_on_common_keys(tmp_path: Path) -> None:
-    episodes = session().roll_out(orders(tmp_path, ("plain",), (0.0, 0.5, 0.875)), tmp_path / "state")
+    episodes = session().roll_out(orders(tmp_path, ("plain",), (0.0, 0.5, 0.875)), tmp_path / "state", tmp_path / "out.jsonl")
     flipped = [replace(episodes[0], outcome="failure", trace="f" * 16), episodes[1]]
     found = agreement(flipped, episodes)
     assert (found.pairs, found.same_outcome, found.identical, found.flipped) == (2, 1, 1, (episodes[0].key,))

@@ -89,7 +89,7 @@ class Hand:
         """The next message; a Crash when the process died instead."""
         try:
             message: Frame | Finished | Crash | DtrError = self.connection.recv()
-        except (EOFError, ConnectionResetError):
+        except (EOFError, OSError):  # OSError: it died in the middle of a message
             self.process.join(5)
             return Crash(f"the worker process ended with exit code {self.process.exitcode}")
         return message

@@ -5,6 +5,7 @@ A finished file `<suite>.jsonl` holds one episode a line, sorted by key: equal i
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import json
@@ -148,4 +149,5 @@ class Journal:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self.file.close()
+        with contextlib.suppress(OSError):  # a full disk once more: `append` has said so, and a torn last line is cut off on opening
+            self.file.close()

@@ -12,7 +12,7 @@ from typing import Any
 
 from dtr.errors import BadConfig, unknown
 from dtr.provenance import sha256_file, write_run_record
-from dtr.rollout.episode import Episode, Key, write_episodes
+from dtr.rollout.episode import Episode, Key
 from dtr.rollout.protocol import Protocol
 from dtr.rollout.session import Session
 from dtr.rollout.worker import Order
@@ -51,8 +51,7 @@ def run(args: argparse.Namespace) -> None:
     loaded = load_policy(args.policy, device=args.device)
     infer = build_inference(loaded.policy, loaded.processor, protocol, [task.language for task in tasks.tasks])
     session = Session(infer, protocol, tasks, sha256_file(args.policy)[:16], args.workers, args.hang_s)
-    episodes = session.roll_out(orders, args.state_dir)
-    write_episodes(args.out, episodes)
+    episodes = session.roll_out(orders, args.state_dir, args.out)
     facts = {
         "workers": args.workers,
         "episodes_per_h": round(session.played * 3600 / (time.time() - started), 1),

@@ -13,7 +13,7 @@ from dtr.errors import BadRecord, Interrupted
 from dtr.progress import Progress
 from dtr.provenance import digest
 from dtr.rollout.engine import Engine, Infer, Result
-from dtr.rollout.episode import Episode, Journal, Key, Outcome
+from dtr.rollout.episode import Episode, Journal, Key, Outcome, write_episodes
 from dtr.rollout.protocol import Protocol
 from dtr.rollout.video import write_contact_sheet, write_film
 from dtr.rollout.worker import Factory, Order, build_simulator
@@ -31,10 +31,11 @@ class Session:
         self.conditions = protocol.conditions(protocol.limit(tasks.name, tasks.max_steps))
         self.played = 0
 
-    def roll_out(self, orders: Sequence[Order], state_dir: Path) -> list[Episode]:
-        """Play what is not finished yet (errors of earlier runs are played again); returns the episodes of all orders.
+    def roll_out(self, orders: Sequence[Order], state_dir: Path, out: Path) -> list[Episode]:
+        """Play what is not finished yet (errors of earlier runs are played again); writes the episodes of all orders to `out`.
 
-        Finished episodes are kept in a journal that belongs to this policy file and these conditions, until all are there without error.
+        Finished episodes are kept in a journal that belongs to this policy file and these conditions, until all stand in `out` without
+        an error.
         """
         path = state_dir / f"{self.suite}-{digest([self.policy, self.conditions])}.jsonl"
         with Journal(path) as journal, stopped_by_signals(journal, len(orders)):
@@ -46,6 +47,7 @@ class Session:
                     done = [e.outcome == "success" for e in journal.episodes.values() if e.outcome != "error"]
                     progress.update(1, success_rate=sum(done) / max(1, len(done)))
             episodes = [journal.episodes[order.key] for order in orders]
+            write_episodes(out, episodes)
             if all(episode.outcome != "error" for episode in episodes):
                 path.unlink()
         return episodes

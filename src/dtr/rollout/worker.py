@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import signal
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
@@ -25,6 +24,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from dtr.errors import DtrError
+from dtr.lifeline import end_with_parent
 from dtr.rollout.episode import Key
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ class Crash:
 
 def serve(connection: Connection, factory: Factory) -> None:
     """A worker's life: play orders until the pipe closes. It keeps its simulator while the task stays the same."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the owner's to handle
+    end_with_parent()
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)  # nothing may ever ask a question here
     simulator: SimulatorLike | None = None
     scene: tuple[str, int] | None = None
