@@ -81,6 +81,10 @@ def run(args: argparse.Namespace) -> None:
     facts = {"expert": counts, "noise": order.noise, "scatter": order.scatter, "seed": order.seed, "max_steps": suite(args.suite).max_steps}
     write_demonstrations(args.out, args.suite, [recorded for recorded, _ in recordings], facts)
     write_run_record(args.out / "meta.json", started)
+    kept, tried, solved, checked = (
+        sum(count[name] for count in counts.values()) for name in ("kept", "tried", "clean_successes", "clean_trials")
+    )
+    print(f"{args.out}: kept {kept} of {tried} episodes under noise; without noise the expert solved {solved} of {checked}")
 
 
 def record(task: Task, order: Order) -> tuple[Any, dict[str, int]]:
