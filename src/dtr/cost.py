@@ -168,3 +168,5 @@ def run(args: argparse.Namespace) -> None:
     record = own.to_json(of_file(args.baseline) if args.baseline else own)
     validate(record, "cost", args.out)
     write_json(args.out, record)
+    parts = (f"{name} {record[name]['total']:,} ({record[name]['fraction']:.1%})" for name in ("parameters", "flops"))
+    print(f"{args.out}: {', '.join(parts)}")

@@ -64,6 +64,18 @@ def run(args: argparse.Namespace) -> None:
     save_policy(args.out, drop(loaded.policy, plan), loaded.processor, provenance, plan=record)
     write_plan(args.plan_out, plan)
     write_run_record(args.out, started)
+    print(f"{args.out}: {summary(plan)}")
+
+
+def summary(plan: Plan) -> str:
+    """One line for the user: what went, what is left, and what of it is dead."""
+    gone = [f"{len(blocks)} of {len(blocks) + len(plan.kept[name])} {name} blocks" for name, blocks in plan.dropped.items() if blocks]
+    if plan.width and plan.width[0] != plan.width[1]:
+        gone.append(f"the action head's width from {plan.width[0]} to {plan.width[1]}")
+    what = f"{plan.cut} dropped {', '.join(gone) or 'nothing: what it names is gone already' if plan.cut != 'none' else 'nothing'}"
+    left = f"{plan.parameters.fraction:.1%} of the parameters and {plan.flops.fraction:.1%} of the FLOPs are left"
+    dead = f"; dead among the kept: {', '.join(plan.dead_kept)}" if plan.dead_kept else ""
+    return f"{what}; {left}{dead}"
 
 
 def by_metric(scores: Iterable[Score]) -> dict[str, Score]:
