@@ -6,9 +6,6 @@ An initial state is what LIBERO's own sampler places for seed = trial index; it 
 from __future__ import annotations
 
 import argparse
-import io
-import zipfile
-from pathlib import Path
 
 import numpy as np
 
@@ -34,7 +31,9 @@ def run(args: argparse.Namespace) -> None:
             write_text(EMBEDDED / "bddl" / name / f"{layout.name}.bddl", layouts.bddl(layout))
     if not args.only_text:
         for name in layouts.LAYOUTS:
-            save_arrays(EMBEDDED / "init" / f"{name}.npz", {task.name: sample_states(task) for task in suite(name).tasks})
+            states = {task.name: sample_states(task) for task in suite(name).tasks}
+            with atomic_path(EMBEDDED / "init" / f"{name}.npz") as temporary, open(temporary, "wb") as file:
+                np.savez_compressed(file, **states)  # type: ignore[arg-type]
     files = sorted(p for p in EMBEDDED.rglob("*") if p.suffix in (".xml", ".bddl", ".npz"))
     write_text(EMBEDDED / "SHA256SUMS", "".join(f"{sha256_file(p)}  {p.relative_to(EMBEDDED).as_posix()}\n" for p in files))
 
@@ -50,12 +49,3 @@ def sample_states(task: Task) -> np.ndarray:
         states.append(simulator.state())
     simulator.close()
     return np.stack(states)
-
-
-def save_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
-    """Write a compressed .npz whose bytes depend on nothing but `arrays` (NumPy's own writer stores the time)."""
-    with atomic_path(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, array in sorted(arrays.items()):
-            buffer = io.BytesIO()
-            np.lib.format.write_array(buffer, np.ascontiguousarray(array), allow_pickle=False)
-            archive.writestr(zipfile.ZipInfo(f"{name}.npy", (1980, 1, 1, 0, 0, 0)), buffer.getvalue(), zipfile.ZIP_DEFLATED)

@@ -126,11 +126,17 @@ def cache_dir(name: str) -> Path:
     raise MissingAssets(f"no writable cache folder ({home / 'dtr'} or {tempfile.gettempdir()}): set XDG_CACHE_HOME to one.")
 
 
+def libero_root() -> Path:
+    """LIBERO's own folder in its package, where its BDDL files and initial states lie. Raises MissingAssets when it is not installed."""
+    found = importlib.util.find_spec("libero")
+    if found is None or not found.submodule_search_locations:
+        raise MissingAssets("LIBERO's code is not installed: expected the package hf-libero; run `make setup`.")
+    return Path(next(iter(found.submodule_search_locations))) / "libero"
+
+
 def write_libero_config(assets: Path) -> Path:
     """Write LIBERO's config.yaml to a folder named by its content, so that processes with other assets never share one; the folder."""
-    spec = importlib.util.find_spec("libero")
-    assert spec is not None and spec.submodule_search_locations, "check_pins() found hf-libero"
-    root = Path(spec.submodule_search_locations[0]) / "libero"
+    root = libero_root()
     paths = {
         "benchmark_root": root,
         "bddl_files": root / "bddl_files",

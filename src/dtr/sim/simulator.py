@@ -49,7 +49,7 @@ class Simulator:
 
     def __init__(self, task: Task, image_size: int = 64, render: bool = True, fast: bool = True) -> None:
         """Build the scene (about 2 s). Raises MissingLibrary, MissingAssets; RuntimeError for a second rendering simulator."""
-        embedded = task.suite.startswith("embedded")
+        embedded = task.embedded
         if not embedded:
             require_libero_assets(task.suite)
         bootstrap()

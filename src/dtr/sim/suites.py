@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from dtr.errors import MissingAssets, unknown
-from dtr.sim.setup import bootstrap, require_libero_assets
+from dtr.sim.setup import bootstrap, libero_root, require_libero_assets
 
 EMBEDDED = Path(__file__).parent / "embedded"
 TRIALS = 50
@@ -92,27 +92,18 @@ def _language(path: Path) -> str:
     return text.split("(:language", 1)[1].split(")", 1)[0].strip().lower()
 
 
-def _libero_root() -> Path:
-    import importlib.util
-
-    found = importlib.util.find_spec("libero")
-    if found is None or not found.submodule_search_locations:
-        raise MissingAssets("LIBERO's code is not installed: expected the package hf-libero; run `make setup`.")
-    return Path(next(iter(found.submodule_search_locations))) / "libero"
-
-
 def _libero_files(name: str) -> list[Path]:
     require_libero_assets(name)
     bootstrap()
     from libero.libero.benchmark.libero_suite_task_map import libero_task_map
 
-    return [_libero_root() / "bddl_files" / name / f"{task}.bddl" for task in libero_task_map[name]]
+    return [libero_root() / "bddl_files" / name / f"{task}.bddl" for task in libero_task_map[name]]
 
 
 def _libero_states(task: Task) -> np.ndarray:
     import torch
 
-    path = _libero_root() / "init_files" / task.suite / f"{task.name}.pruned_init"
+    path = libero_root() / "init_files" / task.suite / f"{task.name}.pruned_init"
     if not path.is_file():
         raise MissingAssets(f"no initial states for {task.suite}/{task.name}: expected {path}; reinstall hf-libero with `make setup`.")
     states: np.ndarray = torch.load(path, weights_only=False)  # LIBERO ships pickles of NumPy arrays
