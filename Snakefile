@@ -8,7 +8,7 @@ from snakemake.exceptions import WorkflowError
 from snakemake.utils import min_version
 
 from dtr.errors import DtrError
-from dtr.stages import token
+from dtr.stages import token, version
 from dtr.workflow import paths
 from dtr.workflow.adoption import adopt
 from dtr.workflow.running import alone

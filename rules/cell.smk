@@ -32,6 +32,8 @@ rule success_cell:
         cell=paths.CELL,
     log:
         "logs/cell/{scale}{sample}.{table}.{row}.{column}.log",
+    wildcard_constraints:
+        column="|".join([*config["suites"], "average"]),
     params:
         stage=token("cell"),
         names=lambda w: targets.cell_arguments(w.table, w.row, w.column),
@@ -42,6 +44,3 @@ rule success_cell:
     shell:
         "dtr cell {params.names} --episodes {input.episodes} --baseline {input.baseline} --protocol {params.protocol:q}"
         " --reported {input.reported} --out {output.cell} 2>&1 | tee -i {log}"
-
-
-ruleorder: cost_cell > success_cell

@@ -1,9 +1,7 @@
 # The policy that everything starts from: trained here from nothing. State is kept under work/, so a killed run goes on.
 rule checkpoint:
     input:
-        data=lambda w: targets.rendered(
-            config["policies"][w.policy]["pretraining"]["data"]
-        ),
+        data=lambda w: targets.data(config["policies"][w.policy]["pretraining"]["data"]),
     output:
         policy=paths.PRETRAINED,
     log:
@@ -12,15 +10,19 @@ rule checkpoint:
         policy=targets.of_origin("policies", "pretraining"),
     threads: 2
     params:
-        stage=token("checkpoint"),
+        stage=lambda w: token(
+            "checkpoint",
+            *targets.rendering(config["policies"][w.policy]["pretraining"]["data"]),
+        ),
+        pictures=targets.pictures(),
         policy=lambda w: targets.policy_json(w.policy),
         recipe=lambda w: targets.recipe_json(
             config["policies"][w.policy]["pretraining"]["recipe"]
         ),
         seed=lambda w: config["policies"][w.policy]["pretraining"]["seed"],
         suites=list(config["demos"]),
-        state=f"{paths.WORK}/pretraining",
+        state=f"{paths.WORK}/pretraining/{version('checkpoint')}",
     shell:
-        "dtr checkpoint --config {params.policy:q} --data {input.data} --recipe {params.recipe:q} --seed {params.seed}"
+        "dtr checkpoint --config {params.policy:q} --data {input.data} {params.pictures} --recipe {params.recipe:q} --seed {params.seed}"
         " --vocabulary-from {params.suites}"
         " --state-dir {params.state} --processes {threads} --out {output.policy} 2>&1 | tee -i {log}"

@@ -1,7 +1,7 @@
 rule cost:
     input:
-        policy=paths.DROPPED,
-        baseline=paths.PRETRAINED,
+        policy=paths.PRETRAINED,
+        plan=paths.PLAN,
     output:
         cost=paths.COST,
     log:
@@ -9,4 +9,4 @@ rule cost:
     params:
         stage=token("cost"),
     shell:
-        "dtr cost --policy {input.policy} --baseline {input.baseline} --out {output.cost} 2>&1 | tee -i {log}"
+        "dtr cost --policy {input.policy} --plan {input.plan} --out {output.cost} 2>&1 | tee -i {log}"

@@ -15,7 +15,7 @@ rule fetch_policy:
 
 rule fetch_demonstrations:
     output:
-        data=directory(paths.RENDERED),
+        data=directory(paths.SUITE),
     log:
         "logs/fetch/{scale}.{suite}.log",
     wildcard_constraints:

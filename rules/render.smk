@@ -1,3 +1,5 @@
+# Demonstrations with their pictures, for a reader's own use. No other rule asks for them: they are large, so they are not cached, and
+# what depends on a file that is not there would be made again. Who trains reads the demonstrations and renders them aside (dtr.data.pictures).
 rule render:
     input:
         demos=paths.SUITE,

@@ -10,7 +10,7 @@ rule rollout:
     params:
         stage=token("rollout"),
         protocol=lambda w: targets.protocol_json(w.protocol),
-        state=f"{paths.WORK}/{{cut}}/{{data}}.{{recipe}}/seed{{seed}}/rollouts/{{protocol}}",
+        state=f"{paths.WORK}/{{cut}}/{{data}}.{{recipe}}/seed{{seed}}/rollouts/{{protocol}}/{version('rollout')}",
     shell:
         "dtr rollout --policy {input.policy} --suite {wildcards.suite} --protocol {params.protocol:q} --workers {threads}"
         " --state-dir {params.state} --out {output.episodes} 2>&1 | tee -i {log}"

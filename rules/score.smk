@@ -1,15 +1,20 @@
 rule score:
     input:
         policy=paths.PRETRAINED,
-        data=lambda w: targets.rendered(config["calibrations"][w.calibration]["data"]),
+        data=lambda w: targets.data(config["calibrations"][w.calibration]["data"]),
     output:
         score=paths.SCORE,
     log:
         "logs/score/{scale}.{policy}.{calibration}.{metric}.log",
+    threads: 2
     params:
-        stage=token("score"),
+        stage=lambda w: token(
+            "score",
+            *targets.rendering(config["calibrations"][w.calibration]["data"]),
+        ),
+        pictures=targets.pictures(),
         samples=lambda w: config["calibrations"][w.calibration]["samples"],
         seed=lambda w: config["calibrations"][w.calibration]["seed"],
     shell:
-        "dtr score --policy {input.policy} --demos {input.data} --metric {wildcards.metric}"
+        "dtr score --policy {input.policy} --data {input.data} {params.pictures} --processes {threads} --metric {wildcards.metric}"
         " --samples {params.samples} --seed {params.seed} --out {output.score} 2>&1 | tee -i {log}"

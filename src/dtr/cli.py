@@ -26,7 +26,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "drop": ("dtr.dropping", "resolve a cut to a plan and write the physically smaller policy"),
     "recover": ("dtr.recovery.recover", "fine-tune a policy on demonstrations (resumable)"),
     "rollout": ("dtr.rollout.run", "roll a policy out on a suite, one record an episode (resumable)"),
-    "cost": ("dtr.cost", "count the parameters and FLOPs of a policy"),
+    "cost": ("dtr.report.cost", "count the parameters and FLOPs of a policy"),
     "cell": ("dtr.report.cell", "compute one number of one table with its interval and ancestry"),
     "table": ("dtr.report.table", "put cells together to a table, or compare two tables"),
     "parity": ("dtr.parity", "compare our policy classes with golden values of the official code"),

@@ -9,24 +9,20 @@ released weights that no action depends on, are `other`.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from dtr.errors import BadCheckpoint, BadConfig, PlanMismatch, UnknownName
+from dtr.errors import PlanMismatch
 from dtr.policies.base import Batch, Policy
-from dtr.policies.file import read_header
 from dtr.policies.processor import Processor
 from dtr.policies.registry import skeleton
-from dtr.provenance import digest, write_json
-from dtr.records import validate
+from dtr.provenance import digest
 
 PROMPT_TOKENS = 30
 """Prompt length where no processor says better: about a LIBERO sentence in OpenVLA's template."""
@@ -132,17 +128,6 @@ def text_length(processor: Processor) -> int:
     return int(ids.shape[1])
 
 
-def of_file(path: str | Path) -> Cost:
-    """The cost of a policy file, by its header alone."""
-    header = read_header(path)
-    try:
-        processor = Processor.from_dict(header["processor"])
-        policy = skeleton(header["policy"], header["config"])
-    except (BadConfig, UnknownName, KeyError) as error:
-        raise BadCheckpoint(f"the header of {path} describes no policy that this version knows ({error}); make the file again.") from error
-    return measure(policy, text_length(processor))
-
-
 class EveryBranchTrue(TorchDispatchMode):
     """On `meta` there are no values to branch on. The one question that a policy asks of them is whether all tokens are valid; in a
     sample without padding they are."""
@@ -151,22 +136,3 @@ class EveryBranchTrue(TorchDispatchMode):
         if func is torch.ops.aten._local_scalar_dense.default:
             return True
         return func(*args, **(kwargs or {}))
-
-
-def add_parser(verbs: Any) -> None:
-    """Declare `dtr cost`."""
-    p = verbs.add_parser("cost", help="parameters and FLOPs of a policy, in total and per component")
-    p.add_argument("--policy", type=Path, required=True, help="policy file")
-    p.add_argument("--baseline", type=Path, help="policy file that fractions are relative to (default: the same)")
-    p.add_argument("--out", type=Path, required=True, help="cost.json")
-    p.set_defaults(run=run)
-
-
-def run(args: argparse.Namespace) -> None:
-    """Measure a policy file by its header and write its cost."""
-    own = of_file(args.policy)
-    record = own.to_json(of_file(args.baseline) if args.baseline else own)
-    validate(record, "cost", args.out)
-    write_json(args.out, record)
-    parts = (f"{name} {record[name]['total']:,} ({record[name]['fraction']:.1%})" for name in ("parameters", "flops"))
-    print(f"{args.out}: {', '.join(parts)}")

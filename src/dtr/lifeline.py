@@ -26,14 +26,25 @@ def helpers(count: int) -> Iterator[ProcessPoolExecutor]:
     try:
         yield pool
     except BaseException as error:
-        pool.shutdown(wait=False, cancel_futures=True)
-        for child in multiprocessing.active_children():
-            child.kill()
+        _end(pool)
         if isinstance(error, BrokenProcessPool):
             raise DtrError("a helper process was killed (for lack of memory?): run the same command with fewer --processes.") from error
         raise
     finally:
         pool.shutdown()
+
+
+def _end(pool: ProcessPoolExecutor) -> None:
+    """Kill a pool's processes until it is at its end: a finished one may be replaced while the others are being killed.
+
+    (`shutdown(wait=False)` would be shorter, but the executor's own thread then trips over what it has set to None: CPython 3.11.)
+    """
+    end = threading.Thread(target=pool.shutdown, kwargs={"wait": True, "cancel_futures": True})
+    end.start()
+    while end.is_alive():
+        for child in multiprocessing.active_children():
+            child.kill()
+        end.join(0.02)
 
 
 def end_with_parent() -> None:

@@ -14,6 +14,7 @@ from functools import cache
 from pathlib import Path
 
 from dtr.errors import unknown
+from dtr.provenance import digest
 from dtr.workflow.lock import lock_digest
 
 LOCK = Path(__file__).resolve().parents[2] / "envs/lock.txt"
@@ -45,8 +46,14 @@ STAGES = {
 
 
 @cache
-def token(stage: str) -> str:
-    """The text that a rule passes as a parameter: it changes when the stage's version or one of its packages does."""
-    if stage not in STAGES:
-        raise unknown("stage", stage, STAGES)
-    return f"{stage} {STAGES[stage].version} lock {lock_digest(LOCK, sorted(set(STAGES[stage].packages)))}"
+def token(*stages: str) -> str:
+    """The text that a rule passes as a parameter: it changes when the version of one of its stages or of their packages does."""
+    for stage in stages:
+        if stage not in STAGES:
+            raise unknown("stage", stage, STAGES)
+    return ", ".join(f"{s} {STAGES[s].version} lock {lock_digest(LOCK, sorted(set(STAGES[s].packages)))}" for s in stages)
+
+
+def version(stage: str) -> str:
+    """`token` as a part of a path: state that an interrupted stage left is never taken up by another version of it."""
+    return f"v{STAGES[stage].version}-{digest(token(stage))[:8]}"

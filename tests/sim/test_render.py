@@ -10,6 +10,7 @@ import pytest
 
 from dtr.data.demonstrations import TaskDemonstrations, read_demonstrations, write_demonstrations
 from dtr.data.lerobot import read_lerobot
+from dtr.data.pictures import read_data, with_pictures
 from dtr.data.render import draw, render
 from dtr.errors import BadDemonstrations
 from dtr.sim.simulator import NO_OP, Simulator
@@ -52,6 +53,19 @@ def test_the_pictures_drawn_again_are_those_seen(recorded: tuple[TaskDemonstrati
     assert data.instructions == (TASK.language,)
     file = "data/chunk-000/file-000.parquet"
     assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()
+
+
+def test_whoever_trains_finds_the_pictures_of_raw_demonstrations(recorded: tuple[TaskDemonstrations, np.ndarray], tmp_path: Path) -> None:
+    raw, aside = tmp_path / "raw", tmp_path / "aside"
+    write_demonstrations(raw, "embedded_goal", [recorded[0]], {})
+    rendered = with_pictures(raw, 32, aside)
+    made_ns = (rendered / "meta/info.json").stat().st_mtime_ns
+    assert with_pictures(raw, 32, aside) == rendered == with_pictures(rendered, 64, aside)  # once; a LeRobot data set is what it is
+    assert (rendered / "meta/info.json").stat().st_mtime_ns == made_ns
+    assert with_pictures(raw, 16, aside) != rendered
+    assert np.array_equal(read_data([raw], 32, aside).images, read_lerobot(rendered).images)
+    (rendered / "meta/info.json").unlink()  # as an interrupted run leaves it
+    assert (with_pictures(raw, 32, aside) / "meta/info.json").exists()
 
 
 def test_another_scene_is_noticed(recorded: tuple[TaskDemonstrations, np.ndarray]) -> None:

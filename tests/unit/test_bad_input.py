@@ -88,7 +88,7 @@ def no_gl(folder: Path) -> dict[str, str]:
 RECOVER = "recover --policy IN/{} --data IN/{} --state-dir OUT/state --out OUT/x.safetensors --recipe"
 DROP = "drop --policy IN/{} --plan-out OUT/plan.json --out OUT/x.safetensors --cut"
 ROLLOUT = "rollout --policy IN/{} --state-dir OUT/state --workers 1 --out OUT/x.jsonl --suite {} --protocol"
-SCORE = "score --policy IN/policy.safetensors --demos IN/data --samples 4 --out OUT/x.json --metric"
+SCORE = "score --policy IN/policy.safetensors --data IN/data --samples 4 --out OUT/x.json --metric"
 GOOD = "policy.safetensors"
 
 CASES = {

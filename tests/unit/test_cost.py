@@ -14,13 +14,14 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import cut_world
 
-from dtr.cost import measure, parameters, run
-from dtr.dropping import drop, resolve
+from dtr.cost import measure, parameters
+from dtr.dropping import drop, resolve, write_plan
 from dtr.errors import BadCheckpoint, BadRecord, PlanMismatch
 from dtr.policies.file import save_policy
 from dtr.policies.openvla_oft_config import FULL_SIZE
 from dtr.policies.registry import skeleton
 from dtr.records import read_record
+from dtr.report.cost import run
 
 
 def tower(tokens: int, width: int, mlp: int, live: int, patches: int) -> int:
@@ -114,7 +115,9 @@ def test_verb(tmp_path: Path) -> None:
     plan = resolve("language-half", cut, text_tokens=cut_world.TEXT)
     save_policy(tmp_path / "whole.safetensors", whole, cut_world.PROCESSOR, {})
     save_policy(tmp_path / "cut.safetensors", drop(cut, plan), cut_world.PROCESSOR, {}, plan.to_json())
-    args = argparse.Namespace(policy=tmp_path / "cut.safetensors", baseline=tmp_path / "whole.safetensors", out=tmp_path / "cost.json")
+    args = argparse.Namespace(
+        policy=tmp_path / "cut.safetensors", baseline=tmp_path / "whole.safetensors", out=tmp_path / "cost.json", plan=None
+    )
     run(args)
     cost = read_record(args.out, "cost")
     assert cost["parameters"]["total"] == plan.parameters.left
@@ -124,6 +127,13 @@ def test_verb(tmp_path: Path) -> None:
     args.baseline = None
     run(args)
     assert read_record(args.out, "cost")["parameters"]["fraction"] == 1.0
+    write_plan(tmp_path / "plan.json", plan)
+    args.policy, args.plan = tmp_path / "whole.safetensors", tmp_path / "plan.json"
+    run(args)
+    assert read_record(args.out, "cost") == cost  # a plan of the whole policy costs what the dropped file costs
+    args.policy = tmp_path / "cut.safetensors"
+    with pytest.raises(PlanMismatch, match="make a plan for it"):
+        run(args)
 
 
 def test_baseline_of_another_prompt_length(tmp_path: Path) -> None:
@@ -132,13 +142,17 @@ def test_baseline_of_another_prompt_length(tmp_path: Path) -> None:
     save_policy(tmp_path / "a.safetensors", whole, cut_world.PROCESSOR, {})
     save_policy(tmp_path / "b.safetensors", whole, longer, {})
     with pytest.raises(PlanMismatch, match="its own undropped file"):
-        run(argparse.Namespace(policy=tmp_path / "a.safetensors", baseline=tmp_path / "b.safetensors", out=tmp_path / "cost.json"))
+        run(
+            argparse.Namespace(
+                policy=tmp_path / "a.safetensors", baseline=tmp_path / "b.safetensors", out=tmp_path / "cost.json", plan=None
+            )
+        )
     assert not (tmp_path / "cost.json").exists()
 
 
 def test_no_policy_no_cost(tmp_path: Path) -> None:
     with pytest.raises(BadCheckpoint):
-        run(argparse.Namespace(policy=tmp_path / "none.safetensors", baseline=None, out=tmp_path / "cost.json"))
+        run(argparse.Namespace(policy=tmp_path / "none.safetensors", baseline=None, out=tmp_path / "cost.json", plan=None))
     (tmp_path / "cost.json").write_text(json.dumps({"policy": "openvla_oft"}))
     with pytest.raises(BadRecord, match="is no cost"):
         read_record(tmp_path / "cost.json", "cost")

@@ -20,7 +20,7 @@ import cut_world
 from dtr.cost import config_digest
 from dtr.dropping import BlockScore, Score, check_header, drop, parse_cut, read_plan, resolve, run, write_score
 from dtr.dropping.width import action_head, strongest_units
-from dtr.errors import BadRecord, PlanMismatch, UnknownName
+from dtr.errors import BadConfig, BadRecord, PlanMismatch, UnknownName
 from dtr.policies.file import load_policy, read_header, save_policy
 from dtr.provenance import canonical_json, write_json
 
@@ -115,7 +115,7 @@ def whole(tmp_path: Path) -> Path:
 
 def dropped(policy: Path, cut: str, name: str, scores: tuple[Path, ...] = ()) -> Path:
     out = policy.with_name(f"{name}.safetensors")
-    run(argparse.Namespace(policy=policy, cut=cut, scores=list(scores), plan_out=policy.with_name(f"{name}.json"), out=out))
+    run(argparse.Namespace(policy=policy, cut=cut, plan=None, scores=list(scores), plan_out=policy.with_name(f"{name}.json"), out=out))
     return out
 
 
@@ -137,6 +137,17 @@ def test_equal_inputs_give_equal_bytes(whole: Path) -> None:
     one, two = dropped(whole, "language-half+action-half", "one"), dropped(whole, "language-half+action-half", "two")
     assert one.read_bytes() == two.read_bytes()
     assert one.with_name("one.json").read_bytes() == two.with_name("two.json").read_bytes()
+
+
+def test_a_plan_made_alone_is_carried_out_later(whole: Path, tmp_path: Path) -> None:
+    at_once, plan = dropped(whole, "language-half+action-half", "at_once"), tmp_path / "plan.json"
+    run(argparse.Namespace(policy=whole, cut="language-half+action-half", plan=None, scores=[], plan_out=plan, out=None))
+    assert plan.read_bytes() == at_once.with_name("at_once.json").read_bytes()
+    later = tmp_path / "later.safetensors"
+    run(argparse.Namespace(policy=whole, cut=None, plan=plan, scores=[], plan_out=None, out=later))
+    assert later.read_bytes() == at_once.read_bytes()
+    with pytest.raises(BadConfig, match="name a file"):
+        run(argparse.Namespace(policy=whole, cut="none", plan=None, scores=[], plan_out=None, out=None))
 
 
 def test_dropping_a_dropped_file_uses_original_indices(whole: Path) -> None:

@@ -23,7 +23,7 @@ ARROWS = {
     "cost": {"policies"},
     "dropping": {"cost", "policies"},
     "sim": {"data"},
-    "data": {"sim"},
+    "data": {"sim", "stages"},
     "recovery": {"data", "dropping", "policies", "sim"},
     "importance": {"cost", "data", "dropping", "policies", "recovery"},
     "rollout": {"dropping", "policies", "sim"},

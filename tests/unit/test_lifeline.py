@@ -45,3 +45,14 @@ def test_helpers_end_with_a_killed_or_interrupted_parent(tmp_path, number):
 def test_a_killed_helper_ends_the_run():
     with pytest.raises(DtrError, match="fewer --processes"), helpers(1) as pool:
         pool.submit(os._exit, 9).result()
+
+
+def test_an_error_ends_the_pool_at_once_and_without_a_word_from_its_threads():
+    """Here helpers come and go all the time while the pool is ended (pytest reports any thread that dies of an exception)."""
+    for attempt in range(5):
+        started = time.monotonic()
+        with pytest.raises(ValueError, match="enough"), helpers(2) as pool:
+            futures = [pool.submit(time.sleep, 0) for _ in range(500)]
+            futures[attempt].result()
+            raise ValueError("enough")
+        assert time.monotonic() - started < 60

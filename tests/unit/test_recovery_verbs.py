@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import recovery_world as world
+import torch
 
 from dtr.cli import run
 from dtr.data.dataset import Dataset
@@ -78,6 +79,17 @@ def test_equal_runs_give_equal_bytes_with_one_process_or_two(place: Path) -> Non
         assert (place / f"one.safetensors{suffix}").read_bytes() == (place / f"two.safetensors{suffix}").read_bytes()
 
 
+def test_a_plan_is_carried_out_on_the_way(place: Path) -> None:
+    pretrained, plan, smaller = (place / name for name in ("pretrained.safetensors", "plan.json", "smaller.safetensors"))
+    assert run(["drop", "--policy", str(pretrained), "--cut", "language-keep-0", "--plan-out", str(plan), "--out", str(smaller)]) == 0
+    assert recover(place, "in_memory.safetensors", plan=str(plan)) == recover(place, "by_file.safetensors", policy=str(smaller)) == 0
+    one, two = load_policy(place / "in_memory.safetensors"), load_policy(place / "by_file.safetensors")
+    assert one.header["plan"] == two.header["plan"] and one.policy.stacks()["language"].kept == (0,)
+    for name, tensor in one.policy.state_dict().items():
+        assert torch.equal(tensor, two.policy.state_dict()[name])
+    assert recover(place, "x.safetensors", policy=str(smaller), plan=str(plan)) == 2  # the plan is not for a policy that lost blocks
+
+
 def test_statistics_are_those_of_the_data_unless_the_recipe_keeps_the_policys(place: Path) -> None:
     assert recover(place, "fresh.safetensors") == 0
     assert recover(place, "kept.safetensors", recipe=json.dumps(json.loads(RECIPE) | {"statistics": "policy"})) == 0
@@ -121,7 +133,7 @@ def test_data_of_another_action_width_are_refused(place: Path, capsys: pytest.Ca
 @pytest.mark.parametrize(
     ("config", "sentence"),
     [
-        ("{}", "must have name, config and config.language"),
+        ("{}", "must say config.image_size"),
         (json.dumps(world.SETTINGS | {"name": "openvla_of"}), "did you mean 'openvla_oft'"),
         (json.dumps(world.SETTINGS | {"processor": {"promt": ""}}), "processor has a field that is none of a processor's"),
         ("no/such.yaml", "must be JSON or the path of a JSON or YAML file"),

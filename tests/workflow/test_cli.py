@@ -43,7 +43,7 @@ def test_failures_are_one_sentence_and_a_code(monkeypatch, capsys, error, code, 
 
         verbs.add_parser("cost").set_defaults(run=run)
 
-    monkeypatch.setitem(sys.modules, "dtr.cost", types.SimpleNamespace(add_parser=add_parser))
+    monkeypatch.setitem(sys.modules, "dtr.report.cost", types.SimpleNamespace(add_parser=add_parser))
     assert cli.run(["cost"]) == code
     printed = capsys.readouterr()
     assert says in printed.err and printed.err.count("\n") == 1 and not printed.out
@@ -53,7 +53,7 @@ def test_a_bug_of_ours_keeps_its_traceback(monkeypatch):
     def add_parser(verbs):
         verbs.add_parser("cost").set_defaults(run=lambda _: 1 / 0)
 
-    monkeypatch.setitem(sys.modules, "dtr.cost", types.SimpleNamespace(add_parser=add_parser))
+    monkeypatch.setitem(sys.modules, "dtr.report.cost", types.SimpleNamespace(add_parser=add_parser))
     with pytest.raises(ZeroDivisionError):
         cli.run(["cost"])
 

@@ -29,7 +29,7 @@ def test_the_rest_is_made_and_then_there_is_nothing_to_do(world):
     plan = world.plan("--", TABLE, PLAN)
     assert plan == {
         "score": 1,
-        "drop": 6,
+        "plan": 6,
         "cost": 7,
         "recover": 5,
         "rollout": 12,

@@ -17,8 +17,8 @@ RECOVERY = {"recover": 7, **EVALUATION}
 COSTS = {"cost": 7, "cost_cell": 14}
 SHOWN = {"table": 1, "show": 1}
 ROW = {"cost_cell": 2, "success_cell": 3, **SHOWN}
-SCORING = {"score": 1, "drop": 1}
-POLICY = {"checkpoint": 1, "score": 1, "drop": 8, **COSTS, **RECOVERY}
+SCORING = {"score": 1, "plan": 1}
+POLICY = {"checkpoint": 1, "score": 1, "plan": 8, **COSTS, **RECOVERY}
 EPISODES = "embedded_spatial: {episodes: "
 REPORTED = "Drop Half,language,spatial,"
 
@@ -26,7 +26,7 @@ REPORTED = "Drop Half,language,spatial,"
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     world = World.copy(tmp_path_factory.mktemp("world")).fake_stages(tmp_path_factory.mktemp("programs"))
-    expected = {"demonstrate": 3, "render": 3, "checkpoint": 1, "drop": 2, "recover": 2, "rollout": 2, "success_cell": 1}
+    expected = {"demonstrate": 3, "checkpoint": 1, "plan": 2, "recover": 2, "rollout": 2, "success_cell": 1}
     assert world.plan("--", CELL) == expected  # one cell alone
     world.snakemake("--", TABLE, PLAN)
     return world
@@ -57,15 +57,15 @@ def test_nothing_changed_means_nothing_to_do(world):
         ("config/smoke.yaml", "settle_steps: 2", "settle_steps: 3", EVALUATION),
         ("config/smoke.yaml", "ema: 0.5", "ema: 0.75", RECOVERY),
         ("config/smoke.yaml", "samples: 4", "samples: 5", SCORING),
-        ("config/smoke.yaml", f"{EPISODES}1", f"{EPISODES}2", {"demonstrate": 1, "render": 1, **SCORING, **RECOVERY}),
+        ("config/smoke.yaml", f"{EPISODES}1", f"{EPISODES}2", {"demonstrate": 1, **SCORING, **RECOVERY}),
         ("config/smoke.yaml", "registers: 4", "registers: 2", POLICY),
-        ("config/experiments/table1.tsv", "vision-ends", "vision-keep-0_1", {"drop": 1, "cost": 1, "recover": 1, "rollout": 2, **ROW}),
+        ("config/experiments/table1.tsv", "vision-ends", "vision-keep-0_1", {"plan": 1, "cost": 1, "recover": 1, "rollout": 2, **ROW}),
         ("config/experiments/table1.tsv", "Keep 2\tvision", "Keep two\tvision", ROW),
         ("src/dtr/stages.py", '"rollout": Stage(1', '"rollout": Stage(2', EVALUATION),
         ("src/dtr/stages.py", '"table": Stage(1', '"table": Stage(2', SHOWN),
         ("src/dtr/stages.py", '"cost": Stage(1', '"cost": Stage(2', {**COSTS, **SHOWN}),
         ("envs/lock.txt", "\nruff==", "\nruff==9", {}),
-        ("envs/lock.txt", "\npillow==", "\npillow==9", {"render": 3, **POLICY}),
+        ("envs/lock.txt", "\npillow==", "\npillow==9", POLICY),
         ("envs/lock.txt", "\ntorch==", "\ntorch==9", POLICY),
         ("results/reported/table1.csv", f"{REPORTED}99.0", f"{REPORTED}98.0", {"success_cell": 1, **SHOWN}),
     ],

@@ -1,4 +1,4 @@
-"""Carry a plan out: the policy that comes back is smaller, and its file says what went."""
+"""Verb `drop`: plan a cut, and carry a plan out. The policy that comes back is smaller, and its file says what went."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Any
 
 from dtr.cost import config_digest, text_length
 from dtr.dropping.cut import COMPONENTS, METRICS, parse_cut
-from dtr.dropping.plan import Plan, carry_out, resolve, write_plan
+from dtr.dropping.plan import Plan, carry_out, read_plan, resolve, write_plan
 from dtr.dropping.scores import Score, read_score
-from dtr.errors import PlanMismatch
+from dtr.errors import BadConfig, PlanMismatch
 from dtr.policies.base import Policy
-from dtr.policies.file import load_policy, save_policy
+from dtr.policies.file import load_policy, load_skeleton, save_policy
 from dtr.provenance import sha256_file, write_run_record
 from dtr.records import validate
 
@@ -44,27 +44,40 @@ def add_parser(verbs: Any) -> None:
     known = f"Components: {', '.join(COMPONENTS)}. Rules: half, ends, keep-<i>_<j>..., <metric>-<k> ({', '.join(METRICS)}). Union: +."
     p = verbs.add_parser("drop", help="remove blocks from a policy", description=f"Remove blocks from a policy by a cut. {known}")
     p.add_argument("--policy", type=Path, required=True, help="policy file")
-    p.add_argument("--cut", required=True, help="for example language-half, language-gateprobe-9, vision-ends+language-keep-0_5, none")
+    what = p.add_mutually_exclusive_group(required=True)
+    what.add_argument("--cut", help="for example language-half, language-gateprobe-9, vision-ends+language-keep-0_5, none")
+    what.add_argument("--plan", type=Path, help="plan.json made before, to be carried out")
     p.add_argument("--scores", type=Path, nargs="*", default=[], help="score files, for cuts by a metric")
-    p.add_argument("--plan-out", type=Path, required=True, help="plan.json")
-    p.add_argument("--out", type=Path, required=True, help="the smaller policy file")
+    p.add_argument("--plan-out", type=Path, help="where the plan goes; without --out no weight is read")
+    p.add_argument("--out", type=Path, help="where the smaller policy goes")
     p.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> None:
-    """Resolve the cut, write the plan, write the smaller policy."""
-    started, cut = time.time(), parse_cut(args.cut)
-    scores = by_metric(read_score(path) for path in args.scores)
-    loaded = load_policy(args.policy)
-    check_header(loaded.header, args.policy)
-    plan = resolve(cut, loaded.policy, scores, text_length(loaded.processor))
-    record = plan.to_json()
-    validate(record, "plan", args.plan_out)
-    provenance = dict(loaded.header["provenance"]) | {"dropped_from": sha256_file(args.policy)}
-    save_policy(args.out, drop(loaded.policy, plan), loaded.processor, provenance, plan=record)
-    write_plan(args.plan_out, plan)
-    write_run_record(args.out, started)
-    print(f"{args.out}: {summary(plan)}")
+    """Resolve the cut or read the plan; write the plan, write the smaller policy."""
+    started = time.time()
+    if args.out is None and args.plan_out is None:
+        raise BadConfig("dtr drop expects --plan-out (the plan alone), --out (the smaller policy) or both, got neither: name a file.")
+    plan = read_plan(args.plan) if args.plan is not None else plan_cut(args.policy, args.cut, args.scores)
+    if args.out is not None:
+        loaded = load_policy(args.policy)
+        check_header(loaded.header, args.policy)
+        provenance = dict(loaded.header["provenance"]) | {"dropped_from": sha256_file(args.policy)}
+        save_policy(args.out, drop(loaded.policy, plan), loaded.processor, provenance, plan=plan.to_json())
+        write_run_record(args.out, started)
+    if args.plan_out is not None:
+        write_plan(args.plan_out, plan)
+    print(f"{args.out or args.plan_out}: {summary(plan)}")
+
+
+def plan_cut(path: Path, cut: str, scores: Iterable[Path]) -> Plan:
+    """What `cut` means for a policy file, from its header alone."""
+    parsed, by = parse_cut(cut), by_metric(read_score(score) for score in scores)
+    empty = load_skeleton(path)
+    check_header(empty.header, path)
+    plan = resolve(parsed, empty.policy, by, text_length(empty.processor))
+    validate(plan.to_json(), "plan", f"the plan of {cut}")
+    return plan
 
 
 def summary(plan: Plan) -> str:

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dtr.cost import config_digest
-from dtr.data.dataset import Dataset, join
-from dtr.data.lerobot import read_lerobot
+from dtr.data.dataset import Dataset
+from dtr.data.pictures import add_data_arguments, read_data
 from dtr.dropping import BlockScore, Score, check_header, write_score
 from dtr.dropping.cut import METRICS
 from dtr.errors import BadConfig, BadDemonstrations, unknown
@@ -86,11 +86,12 @@ def add_parser(verbs: Any) -> None:
     """Declare `dtr score`."""
     p = verbs.add_parser("score", help="how important every block of a policy is")
     p.add_argument("--policy", type=Path, required=True, help="policy file")
-    p.add_argument("--demos", type=Path, nargs="+", required=True, help="folders of rendered demonstrations (LeRobot v3 layout)")
+    add_data_arguments(p)
     p.add_argument("--metric", default="gateprobe", help=f"one of {', '.join(METRICS)}")
     p.add_argument("--samples", type=int, default=512, help="calibration frames (the paper: 64 batches of 8)")
     p.add_argument("--seed", type=int, default=0, help="chooses the frames")
     p.add_argument("--batch", type=int, default=8, help="frames at a time: memory only, scores do not depend on it beyond rounding")
+    p.add_argument("--processes", type=int, default=1, help="simulators at a time, where pictures have to be rendered (default 1)")
     p.add_argument("--device", default="cpu", help="cpu or cuda")
     p.add_argument("--out", type=Path, required=True, help="score file")
     p.set_defaults(run=run)
@@ -103,7 +104,8 @@ def run(args: argparse.Namespace) -> None:
         raise unknown("metric", args.metric, METRICS)
     loaded = load_policy(args.policy, args.device)
     check_header(loaded.header, args.policy)
-    data, names = join([read_lerobot(folder) for folder in args.demos]), [folder.name for folder in args.demos]
+    data = read_data(args.data, args.image_size or loaded.processor.image_size, args.pictures, args.processes)
+    names = [folder.name for folder in args.data]
     record = score(loaded, data, args.metric, args.samples, args.seed, names, sha256_file(args.policy), args.batch)
     validate(record.to_json(), "score", args.out)
     write_score(args.out, record)

@@ -118,22 +118,26 @@ def read_header(path: str | Path) -> dict[str, Any]:
     return header
 
 
+def load_skeleton(path: str | Path) -> LoadedPolicy:
+    """A policy from its file's header alone: its tensors are on the `meta` device, no weight is read. BadCheckpoint as `load_policy`."""
+    header = read_header(path)
+    try:
+        return LoadedPolicy(skeleton(header["policy"], header["config"]), Processor.from_dict(header["processor"]), header)
+    except (DtrError, KeyError, TypeError) as error:
+        raise BadCheckpoint(f"the header of {path} describes no policy that this version knows ({error}): make the file again.") from error
+
+
 def load_policy(path: str | Path, device: str | torch.device = "cpu") -> LoadedPolicy:
     """A policy from its file. BadCheckpoint when the file is truncated, foreign, or contradicts its own configuration."""
-    path, header = Path(path), read_header(path)
-    try:
-        policy = skeleton(header["policy"], header["config"])
-        processor = Processor.from_dict(header["processor"])
-    except (DtrError, KeyError, TypeError) as error:
-        raise BadCheckpoint(f"the header of {path} describes no policy that this version knows ({error}).") from error
+    path, empty = Path(path), load_skeleton(path)
     tensors = _tensors(path)
-    for name, sha256 in header["shards"].items():
+    for name, sha256 in empty.header["shards"].items():
         shard = path.with_name(name)
         if not shard.exists() or sha256_file(shard) != sha256:
             raise BadCheckpoint(f"shard {shard} is missing or not the one that {path.name} was written with: fetch both again.")
         tensors |= _tensors(shard)
-    fill(policy, tensors, str(path))
-    return LoadedPolicy(policy.to(device), processor, header)
+    fill(empty.policy, tensors, str(path))
+    return LoadedPolicy(empty.policy.to(device), empty.processor, empty.header)
 
 
 def fill(policy: Policy, tensors: Mapping[str, Tensor], source: str) -> None:

@@ -18,6 +18,7 @@ from typing import Any
 import yaml
 
 from dtr.data.dataset import Dataset
+from dtr.data.pictures import read_data
 from dtr.errors import BadConfig
 from dtr.policies.base import Policy
 from dtr.policies.bounds import Bounds
@@ -26,7 +27,7 @@ from dtr.policies.registry import build
 from dtr.policies.tokenizer import WordTokenizer
 from dtr.recovery.batches import Rows, check, fitted
 from dtr.recovery.recipe import read_recipe
-from dtr.recovery.recover import add_training_arguments, read_data, train_and_save
+from dtr.recovery.recover import add_training_arguments, train_and_save
 
 SPECIAL = {"pad": 0, "bos": 1, "stop": 2, "empty": 3, "placeholder": 4}
 UNKNOWN, FIRST_WORD = 5, 6
@@ -74,10 +75,19 @@ def read_settings(text: str) -> Mapping[str, Any]:
     return value
 
 
+def image_size(settings: Mapping[str, Any]) -> int:
+    """Side of the pictures that the policy will read, in pixels."""
+    try:
+        return int(settings["config"]["image_size"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise BadConfig(f"--config must say config.image_size, got {settings!r:.120}: add it, or pass --image-size.") from error
+
+
 def run(args: argparse.Namespace) -> None:
     """The verb."""
     started = time.time()
-    recipe, settings, data = read_recipe(args.recipe), read_settings(args.config), read_data(args.data)
+    recipe, settings = read_recipe(args.recipe), read_settings(args.config)
+    data = read_data(args.data, args.image_size or image_size(settings), args.pictures, args.processes)
     rows, _ = data.hold_out(recipe.val_fraction, args.seed)
     policy, processor = newborn(settings, data, rows, suite_sentences(args.vocabulary_from), args.seed)
     provenance = {"stage": "checkpoint", "data": data.sha256, "recipe": recipe.to_dict(), "seed": args.seed}

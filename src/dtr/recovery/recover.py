@@ -1,15 +1,20 @@
-"""Verb `recover`: fine-tune a (dropped) policy on demonstrations, and write it to a file that says what it came from."""
+"""Verb `recover`: fine-tune a (dropped) policy on demonstrations, and write it to a file that says what it came from.
+
+With `--plan` the policy is dropped here, in memory, so that no second large file is needed between plan and recovered policy.
+"""
 
 from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from dtr.data.dataset import Dataset, join
-from dtr.data.lerobot import read_lerobot
+from dtr.data.dataset import Dataset
+from dtr.data.pictures import add_data_arguments, read_data
+from dtr.dropping.drop import drop
+from dtr.dropping.plan import read_plan
 from dtr.policies.base import Policy
 from dtr.policies.file import load_policy, save_policy
 from dtr.policies.processor import Processor
@@ -19,16 +24,15 @@ from dtr.recovery.recipe import Recipe, read_recipe
 from dtr.recovery.train import Training, curve_text
 
 
-def read_data(folders: Sequence[Path]) -> Dataset:
-    """Several LeRobot data sets as one."""
-    return join([read_lerobot(folder) for folder in folders])
-
-
 def run(args: argparse.Namespace) -> None:
     """The verb."""
     started = time.time()
-    recipe, loaded, data = read_recipe(args.recipe), load_policy(args.policy), read_data(args.data)
-    policy, processor = loaded.policy, loaded.processor
+    recipe, loaded = read_recipe(args.recipe), load_policy(args.policy)
+    policy, processor, plan = loaded.policy, loaded.processor, loaded.header["plan"]
+    if args.plan is not None:
+        chosen = read_plan(args.plan)
+        policy, plan = drop(policy, chosen), chosen.to_json()
+    data = read_data(args.data, args.image_size or processor.image_size, args.pictures, args.processes)
     check(data, processor, policy.config.images)
     if recipe.statistics == "data":
         rows, _ = data.hold_out(recipe.val_fraction, args.seed)
@@ -41,7 +45,7 @@ def run(args: argparse.Namespace) -> None:
         "seed": args.seed,
         "ancestor": loaded.header["provenance"],
     }
-    train_and_save(args, started, policy, processor, data, recipe, provenance, loaded.header["plan"])
+    train_and_save(args, started, policy, processor, data, recipe, provenance, plan)
 
 
 def train_and_save(
@@ -65,7 +69,7 @@ def train_and_save(
 
 def add_training_arguments(p: argparse.ArgumentParser) -> None:
     """What `recover` and `checkpoint` have in common."""
-    p.add_argument("--data", type=Path, nargs="+", required=True, help="LeRobot v3 data sets (dtr render)")
+    add_data_arguments(p)
     p.add_argument("--recipe", required=True, help="JSON of the recipe, or the path of a JSON file")
     p.add_argument("--seed", type=int, default=0, help="of initial weights and of the order of the samples (default 0)")
     p.add_argument("--state-dir", type=Path, required=True, help="folder of the resumable state")
@@ -78,5 +82,6 @@ def add_parser(verbs: Any) -> None:
     """`dtr recover`."""
     p = verbs.add_parser("recover", help="fine-tune a policy on demonstrations (resumable)")
     p.add_argument("--policy", type=Path, required=True, help="policy file to start from, dropped or whole")
+    p.add_argument("--plan", type=Path, help="plan.json (dtr drop) by which the policy is dropped first")
     add_training_arguments(p)
     p.set_defaults(run=run)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from dtr.errors import BadConfig, BadDemonstrations
 from dtr.lifeline import helpers
 from dtr.progress import Progress
 from dtr.provenance import write_run_record
-from dtr.sim.expert import Expert
+from dtr.sim.expert import CARRY_M, LET_GO_M, Expert
 from dtr.sim.suites import TRIALS, Task, initial_states, suite
 
 SEED_BASE = 1_000_000
@@ -36,17 +36,23 @@ Step = tuple[np.ndarray, np.ndarray, np.ndarray]
 @dataclass(frozen=True)
 class Order:
     """What to record: `episodes` kept a task, `noise` in action units, `scatter` steps of pushing at most, one `seed` for all;
-    `checks` fixed initial states a task on which the expert's success is counted, without noise."""
+    `checks` fixed initial states a task on which the expert's success is counted, without noise; `let_go_m` metres above the
+    release point the fingers begin to open: the taller, the more forgiving to imitate."""
 
     episodes: int
     noise: float
     scatter: int
     seed: int
     checks: int
+    let_go_m: float = LET_GO_M
 
     def __post_init__(self) -> None:
-        if self.episodes < 1 or not 0 <= self.noise <= 1 or self.scatter < 0 or not 0 <= self.checks <= TRIALS:
-            raise BadConfig(f"demonstrate expects episodes >= 1, noise in [0, 1], scatter >= 0 and checks in 0..{TRIALS}, got {self}.")
+        counts = self.episodes >= 1 and self.scatter >= 0 and 0 <= self.checks <= TRIALS
+        if not (counts and 0 <= self.noise <= 1 and 0 < self.let_go_m < CARRY_M):
+            raise BadConfig(
+                "demonstrate expects episodes >= 1, noise in [0, 1], scatter >= 0, "
+                f"checks in 0..{TRIALS} and let_go_m between 0 and {CARRY_M}, got {self}."
+            )
 
 
 def add_parser(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -60,6 +66,9 @@ def add_parser(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     parser.add_argument(
         "--checks", type=int, default=10, help="fixed initial states a task on which the expert's success without noise is counted"
     )
+    parser.add_argument(
+        "--let-go-m", type=float, default=LET_GO_M, help=f"metres above the release point at which it lets go (default {LET_GO_M})"
+    )
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--out", type=Path, required=True)
     parser.set_defaults(run=run)
@@ -70,7 +79,7 @@ def run(args: argparse.Namespace) -> None:
     from dtr.data.demonstrations import write_demonstrations
 
     started = time.time()
-    order = Order(args.episodes, args.noise, args.scatter, args.seed, args.checks)
+    order = Order(args.episodes, args.noise, args.scatter, args.seed, args.checks, args.let_go_m)
     tasks = suite(args.suite).tasks
     with Progress(f"demonstrate {args.suite}", len(tasks), "tasks") as progress, helpers(min(args.processes, len(tasks))) as pool:
         recordings = []
@@ -79,6 +88,8 @@ def run(args: argparse.Namespace) -> None:
             progress.update()
     counts = {task.name: count for task, (_, count) in zip(tasks, recordings, strict=True)}
     facts = {"expert": counts, "noise": order.noise, "scatter": order.scatter, "seed": order.seed, "max_steps": suite(args.suite).max_steps}
+    if order.let_go_m != LET_GO_M:
+        facts["let_go_m"] = order.let_go_m
     write_demonstrations(args.out, args.suite, [recorded for recorded, _ in recordings], facts)
     write_run_record(args.out / "meta.json", started)
     kept, tried, solved, checked = (
@@ -95,7 +106,8 @@ def record(task: Task, order: Order) -> tuple[Any, dict[str, int]]:
     limit = suite(task.suite).max_steps
     simulator = Simulator(task, render=False)
     states = initial_states(task)[: order.checks]
-    clean = sum(_act(simulator, state, trial, limit)[1] for trial, state in enumerate(states))
+    quiet = replace(order, noise=0.0, scatter=0)
+    clean = sum(_act(simulator, state, trial, limit, quiet)[1] for trial, state in enumerate(states))
     episodes: list[tuple[int, list[Step]]] = []
     tried = 0
     while len(episodes) < order.episodes:
@@ -107,7 +119,7 @@ def record(task: Task, order: Order) -> tuple[Any, dict[str, int]]:
         seed = SEED_BASE + 100_000 * order.seed + 10_000 * task.index + tried
         tried += 1
         sample_scene(simulator.env, seed)
-        steps, success = _act(simulator, simulator.state(), seed, limit, order.noise, order.scatter)
+        steps, success = _act(simulator, simulator.state(), seed, limit, order)
         if success:
             episodes.append((seed, steps))
     simulator.close()
@@ -118,14 +130,14 @@ def record(task: Task, order: Order) -> tuple[Any, dict[str, int]]:
     return recorded, {"kept": len(episodes), "tried": tried, "clean_successes": clean, "clean_trials": len(states)}
 
 
-def _act(simulator: Any, state: np.ndarray, seed: int, limit: int, noise: float = 0.0, scatter: int = 0) -> tuple[list[Step], bool]:
+def _act(simulator: Any, state: np.ndarray, seed: int, limit: int, order: Order) -> tuple[list[Step], bool]:
     """One episode of the expert from `state`: its steps as (qpos, proprioception, label), and whether it succeeded."""
     simulator.reset(state, seed)
-    expert = Expert.of(simulator)
+    expert = Expert.of(simulator, order.let_go_m)
     rng = np.random.default_rng(seed)
-    strength, drift = noise * rng.random(), np.zeros(3)
+    strength, drift = order.noise * rng.random(), np.zeros(3)
     push = np.array([*rng.uniform(-1.0, 1.0, 3), 0.0, 0.0, 0.0, -1.0])
-    for _ in range(rng.integers(0, scatter + 1)):
+    for _ in range(rng.integers(0, order.scatter + 1)):
         simulator.step(push)
     steps: list[Step] = []
     for _ in range(limit):

@@ -35,6 +35,9 @@ HOVER_M = 0.07
 CARRY_M = 0.07
 """Clearance of a held object over the receptacle's rim."""
 
+LET_GO_M = 0.012
+"""How far above the release point the fingers begin to open, if nothing else is asked for."""
+
 
 @dataclass
 class Body:
@@ -56,19 +59,21 @@ class Expert:
     `model` and `data` are MuJoCo's own; `reset()` must be called when the scene has settled, `act()` before each step.
     """
 
-    def __init__(self, model: Any, data: Any, goals: tuple[tuple[str, str], ...], done: Callable[[int], bool]) -> None:
-        self.model, self.data, self.goals, self.done = model, data, goals, done
+    def __init__(
+        self, model: Any, data: Any, goals: tuple[tuple[str, str], ...], done: Callable[[int], bool], let_go_m: float = LET_GO_M
+    ) -> None:
+        self.model, self.data, self.goals, self.done, self.let_go_m = model, data, goals, done, let_go_m
         self.site = mujoco.mj_name2id(model, mujoco.mjtObj.mjOBJ_SITE, GRIP_SITE)
         fingers = ("gripper0_finger_joint1", "gripper0_finger_joint2")
         self.fingers = [int(model.jnt_qposadr[mujoco.mj_name2id(model, mujoco.mjtObj.mjOBJ_JOINT, name)]) for name in fingers]
 
     @classmethod
-    def of(cls, simulator: Any) -> Expert:
+    def of(cls, simulator: Any, let_go_m: float = LET_GO_M) -> Expert:
         """The expert for a simulator that has just been reset; goals and their order are those of the task's BDDL file."""
         env = simulator.env
         states = env.parsed_problem["goal_state"]
         goals = tuple((thing, env.object_states_dict[site].parent_name) for _, thing, site in states)
-        expert = cls(simulator.model, simulator.data, goals, lambda i: env._eval_predicate(states[i]))
+        expert = cls(simulator.model, simulator.data, goals, lambda i: env._eval_predicate(states[i]), let_go_m)
         expert.reset()
         return expert
 
@@ -88,7 +93,7 @@ class Expert:
         if self._holding(thing, hand, grasp):
             away = float(np.linalg.norm((release - hand)[:2]))
             target, grip = self._funnel(release, away, self._rim(thing, place)), 1.0
-            if away < 2 * REACH_M and hand[2] < release[2] + 0.012:
+            if away < 2 * REACH_M and hand[2] < release[2] + self.let_go_m:
                 target, grip = release, -1.0
         else:
             away = float(np.linalg.norm((grasp - hand)[:2]))

@@ -100,7 +100,7 @@ class Targets:
 
     def demonstrations(self, suite: str) -> str:
         """The arguments of `dtr demonstrate` for a suite."""
-        return " ".join(f"--{key} {value}" for key, value in sorted(self.config["demos"][suite].items()))
+        return " ".join(f"--{key.replace('_', '-')} {value}" for key, value in sorted(self.config["demos"][suite].items()))
 
     def policy_json(self, policy: str) -> str:
         """The untrained policy as `dtr checkpoint` reads it."""
@@ -111,9 +111,17 @@ class Targets:
         """The recipe as `dtr recover` reads it."""
         return json.dumps(self.config["recipes"][recipe], sort_keys=True)
 
-    def rendered(self, data: str) -> list[str]:
-        """The data sets of a mixture."""
-        return [paths.RENDERED.format(scale=self.scale, suite=suite) for suite in self.config["data"][data]]
+    def data(self, data: str) -> list[str]:
+        """The demonstrations of a mixture."""
+        return [paths.SUITE.format(scale=self.scale, suite=suite) for suite in self.config["data"][data]]
+
+    def rendering(self, data: str) -> list[str]:
+        """The stages behind the pictures of a mixture: none when all of it is fetched."""
+        return ["render"] if any("hub" not in self.config["demos"][suite] for suite in self.config["data"][data]) else []
+
+    def pictures(self) -> str:
+        """The arguments of a verb that may have to render demonstrations: how large, and where the pictures are kept."""
+        return f"--image-size {self.config['image_size']} --pictures {paths.PICTURES.format(scale=self.scale)}"
 
     def scores(self, policy: str, cut: str) -> list[str]:
         """The score files that a cut needs: one a metric in it, on the policy's calibration set."""
