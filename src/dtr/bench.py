@@ -20,6 +20,7 @@ BENCHMARKS = {
     "stepping": ("dtr.benchmarks.stepping", "control steps per second against stock robosuite, states compared bit for bit"),
     "rollouts": ("dtr.benchmarks.rollouts", "episodes an hour against a plain loop with one simulator, factor by factor"),
     "gateprobe": ("dtr.benchmarks.gateprobe", "GateProbe against leaving one block out after another"),
+    "batches": ("dtr.benchmarks.batches", "what another batch size of the inference changes in actions and outcomes"),
 }
 """Name -> (module with `measure(quick)`, what it measures). Further benchmarks are added here."""
 

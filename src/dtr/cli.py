@@ -23,7 +23,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "demonstrate": ("dtr.sim.demonstrate", "let the scripted expert record demonstrations of a suite"),
     "render": ("dtr.data.render", "re-render demonstrations into LeRobot v3 layout"),
     "score": ("dtr.importance.score", "score the importance of every block of a policy"),
-    "drop": ("dtr.dropping", "resolve a cut to a plan and write the physically smaller policy"),
+    "drop": ("dtr.dropping.drop", "resolve a cut to a plan and write the physically smaller policy"),
     "recover": ("dtr.recovery.recover", "fine-tune a policy on demonstrations (resumable)"),
     "rollout": ("dtr.rollout.run", "roll a policy out on a suite, one record an episode (resumable)"),
     "cost": ("dtr.report.cost", "count the parameters and FLOPs of a policy"),
@@ -59,6 +59,9 @@ def run(argv: list[str]) -> int:
     except BrokenPipeError:  # `dtr doctor | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
+    except (PermissionError, NotADirectoryError, IsADirectoryError, FileExistsError) as error:
+        reason = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+        return complain(DtrError(f"cannot read or write {reason}: name another place, or change who may use this one."), 2)
     return 0
 
 

@@ -6,10 +6,11 @@ from typing import Any
 
 import torch
 
-from dtr.policies import Batch, build
+from dtr.policies.base import Batch
 from dtr.policies.bounds import Bounds
 from dtr.policies.openvla_oft import OpenVLAOFT
 from dtr.policies.processor import Processor
+from dtr.policies.registry import build
 from dtr.policies.tokenizer import WordTokenizer
 
 CONFIG: dict[str, Any] = {

@@ -22,7 +22,8 @@ from safetensors.torch import load_file, save_file
 
 from dtr.data.demonstrations import TaskDemonstrations, write_demonstrations
 from dtr.data.lerobot_writer import Frames, write_frames, write_meta
-from dtr.dropping import BlockScore, Score, resolve, write_score
+from dtr.dropping.plan import resolve
+from dtr.dropping.scores import BlockScore, Score, write_score
 from dtr.policies.file import read_header, save_policy
 from dtr.provenance import canonical_json
 from dtr.sim.suites import suite

@@ -15,7 +15,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 import cut_world
 
 from dtr.cost import measure, parameters
-from dtr.dropping import drop, resolve, write_plan
+from dtr.dropping.drop import drop
+from dtr.dropping.plan import resolve, write_plan
 from dtr.errors import BadCheckpoint, BadRecord, PlanMismatch
 from dtr.policies.file import save_policy
 from dtr.policies.openvla_oft_config import FULL_SIZE

@@ -18,7 +18,10 @@ sys.path.insert(0, str(Path(__file__).parent))
 import cut_world
 
 from dtr.cost import config_digest
-from dtr.dropping import BlockScore, Score, check_header, drop, parse_cut, read_plan, resolve, run, write_score
+from dtr.dropping.cut import parse_cut
+from dtr.dropping.drop import check_header, drop, run
+from dtr.dropping.plan import read_plan, resolve
+from dtr.dropping.scores import BlockScore, Score, write_score
 from dtr.dropping.width import action_head, strongest_units
 from dtr.errors import BadConfig, BadRecord, PlanMismatch, UnknownName
 from dtr.policies.file import load_policy, read_header, save_policy

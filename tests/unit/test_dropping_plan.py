@@ -15,9 +15,10 @@ sys.path.insert(0, str(Path(__file__).parent))
 import cut_world
 
 from dtr.cost import config_digest
-from dtr.dropping import BlockScore, Plan, Score, drop, parse_cut, resolve
-from dtr.dropping.cut import COMPONENTS
-from dtr.dropping.plan import Choice, choose
+from dtr.dropping.cut import COMPONENTS, parse_cut
+from dtr.dropping.drop import drop
+from dtr.dropping.plan import Choice, Plan, choose, resolve
+from dtr.dropping.scores import BlockScore, Score
 from dtr.errors import BadRecord, DtrError, PlanMismatch, UnknownName
 from dtr.policies.base import Policy
 from dtr.policies.openvla_oft_config import FULL_SIZE

@@ -17,7 +17,8 @@ import cut_world
 
 from dtr.data.dataset import Dataset
 from dtr.data.lerobot_writer import Frames, write_frames, write_meta
-from dtr.dropping import Score, read_score, resolve
+from dtr.dropping.plan import resolve
+from dtr.dropping.scores import Score, read_score
 from dtr.errors import BadConfig, BadDemonstrations, BadRecord, UnknownName
 from dtr.importance.gateprobe import gate_gradients
 from dtr.importance.score import block_score, calibration_rows, run, score_blocks

@@ -134,3 +134,10 @@ def test_nothing_tracked_names_one_machine(what: str) -> None:
         if b"\0" not in data:
             hits += [f"{name}: {match.group()}" for match in re.finditer(FOREIGN[what], data.decode("utf-8", "replace"))]
     assert not hits
+
+
+def test_the_snakefile_imports_neither_torch_nor_a_simulator() -> None:
+    """Every `snakemake -n` pays for what the Snakefile imports, and every job once more."""
+    program = "import sys; import dtr.workflow.targets, dtr.workflow.adoption, dtr.stages; print([m for m in HEAVY if m in sys.modules])"
+    heavy = program.replace("HEAVY", "('torch', 'mujoco', 'robosuite', 'pyarrow', 'scipy')")
+    assert subprocess.run([sys.executable, "-c", heavy], capture_output=True, text=True, check=True).stdout.strip() == "[]"

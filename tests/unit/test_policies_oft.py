@@ -17,9 +17,10 @@ sys.path.insert(0, str(Path(__file__).parent))
 from narrow_oft import CONFIG, batch, oft
 
 from dtr.errors import BadConfig, PlanMismatch, UnknownName
-from dtr.policies import Batch, build, policy_class, skeleton
+from dtr.policies.base import Batch
 from dtr.policies.openvla_oft import OpenVLAOFT
 from dtr.policies.openvla_oft_config import FULL_SIZE, OpenVLAOFTConfig
+from dtr.policies.registry import build, policy_class, skeleton
 from dtr.policies.vit import TowerConfig
 
 

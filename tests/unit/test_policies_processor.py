@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from narrow_oft import SENTENCES, oft, processor
 
 from dtr.errors import BadConfig, UnknownName
-from dtr.policies import Observation
+from dtr.policies.base import Observation
 from dtr.policies.bounds import Bounds
 from dtr.policies.processor import OPENVLA_PROMPT, Processor
 from dtr.policies.tokenizer import WordTokenizer, read_tokenizer

@@ -6,6 +6,7 @@ import argparse
 import csv
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,12 +15,12 @@ from dtr.errors import BadConfig, BadRecord
 from dtr.provenance import read_json, write_json
 from dtr.report import cell, table
 from dtr.report.cell import read_cell, success_cell
-from dtr.report.outcomes import training_seed
+from dtr.report.outcomes import Run, pair, training_seed
 from dtr.report.reported import read_reported
 from dtr.rollout.episode import Episode, write_episodes
 from dtr.rollout.protocol import Protocol, conditions_on
 
-PROTOCOL = Protocol("closed", trials=4)
+PROTOCOL = Protocol("closed", trials=4, tasks=(0, 1))
 REPORTED = Path(__file__).parents[2] / "results/reported/table1.csv"
 SUITES = ("spatial", "object")
 ARM = {"spatial": ("1111", "1101"), "object": ("1111", "0111")}  # 14 of 16
@@ -82,9 +83,11 @@ def test_errors_make_no_number_and_name_the_command(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("protocol", "message"),
     [
-        (Protocol("closed", trials=5), "initial states 0 to 4"),
-        (Protocol("closed", trials=3), "initial states 0 to 2"),
-        (Protocol("closed", trials=4, chunk=2), "under the conditions"),
+        (replace(PROTOCOL, trials=5), "initial states 0 to 4"),
+        (replace(PROTOCOL, trials=3), "initial states 0 to 2"),
+        (replace(PROTOCOL, chunk=2), "under the conditions"),
+        (replace(PROTOCOL, tasks=(0, 1, 2)), "expected the tasks"),
+        (replace(PROTOCOL, tasks=None), "expected the tasks"),
     ],
 )
 def test_episodes_of_another_protocol_are_refused(tmp_path: Path, protocol: Protocol, message: str) -> None:
@@ -93,20 +96,24 @@ def test_episodes_of_another_protocol_are_refused(tmp_path: Path, protocol: Prot
 
 
 def test_unequal_suites_and_unpaired_baselines_are_refused(tmp_path: Path) -> None:
+    every, marks = replace(PROTOCOL, trials=1, tasks=None), ("1",) * 8
     with pytest.raises(BadRecord, match="equally many episodes"):
+        success_cell(files(tmp_path, {"spatial": marks[:4], "pretrain": marks}, "more", every), [], every)
+    with pytest.raises(BadRecord, match=r"expected the tasks \[0, 1\] of embedded_object"):
         success_cell(files(tmp_path, ARM | {"object": ("1111",)}, "few"), [], PROTOCOL)
     with pytest.raises(BadRecord, match="baseline's suites"):
         success_cell(files(tmp_path, ARM, "arm"), files(tmp_path, BASELINE, "base")[:1], PROTOCOL)
+    one, other = (Run(tmp_path, "embedded_spatial", 0, {task: (True,)}) for task in ("old", "new"))
     with pytest.raises(BadRecord, match="different tasks"):
-        success_cell(files(tmp_path, ARM, "arm"), files(tmp_path, {"spatial": ("1111",), "object": ("1111",)}, "one"), PROTOCOL)
+        pair([one], [other])
     with pytest.raises(BadRecord, match="once for each training seed"):
         success_cell(files(tmp_path, ARM, "arm") + files(tmp_path, ARM, "again"), [], PROTOCOL)
 
 
 def test_training_seeds_are_pooled_and_kept_apart(tmp_path: Path) -> None:
-    runs = [write(tmp_path / f"seed{s}" / "x.jsonl", "spatial", tasks) for s, tasks in enumerate([("1111",), ("1100",)])]
+    runs = [write(tmp_path / f"seed{s}" / "x.jsonl", "spatial", tasks) for s, tasks in enumerate([("1111", "1111"), ("1100", "1100")])]
     found = success_cell(runs, [], PROTOCOL)
-    assert [(s["seed"], s["successes"]) for s in found["strata"]] == [(0, 4), (1, 2)]
+    assert [(s["seed"], s["successes"]) for s in found["strata"]] == [(0, 8), (1, 4)]
     assert found["value"] == 0.75
 
 
@@ -123,7 +130,7 @@ def parse(verb, *words: str) -> argparse.Namespace:  # type: ignore[no-untyped-d
 
 def build(folder: Path, results: str, arms: dict[str, dict[str, tuple[str, ...]]], trials: int = 4) -> Path:
     """Cells and table of several arms (the first is the baseline) through the verbs; the table's path."""
-    protocol = Protocol("closed", trials=trials)
+    protocol = replace(PROTOCOL, trials=trials)
     written: list[Path] = []
     episodes = {row: files(folder / results, outcomes, row, protocol) for row, outcomes in arms.items()}
     base = next(iter(episodes.values()))

@@ -21,8 +21,9 @@ from torch import Tensor
 from dtr.cost import config_digest
 from dtr.data.dataset import Dataset
 from dtr.data.pictures import add_data_arguments, read_data
-from dtr.dropping import BlockScore, Score, check_header, write_score
 from dtr.dropping.cut import METRICS
+from dtr.dropping.drop import check_header
+from dtr.dropping.scores import BlockScore, Score, write_score
 from dtr.errors import BadConfig, BadDemonstrations, unknown
 from dtr.importance.gateprobe import gateprobe
 from dtr.importance.leave_one_out import loss_changes

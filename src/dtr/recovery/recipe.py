@@ -66,7 +66,7 @@ class Recipe:
             (0 <= self.val_fraction < 1, "val_fraction must lie in [0, 1)"),
         ):
             if not holds:
-                raise BadConfig(f"recipe: {expected}, got {self.to_dict()}: correct the recipe.")
+                raise BadConfig(f"recipe: {expected}, got {self.to_dict()}: correct it (schemas/recipe.schema.json describes every field).")
 
     def rate(self, step: int) -> float:
         """lr(k): the learning rate of step `step`."""

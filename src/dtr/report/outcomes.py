@@ -15,7 +15,7 @@ from typing import Any
 from dtr.errors import BadRecord
 from dtr.provenance import read_json, sha256_file
 from dtr.rollout.episode import Episode, read_episodes
-from dtr.rollout.protocol import Protocol, conditions_on
+from dtr.rollout.protocol import Protocol, conditions_on, tasks_of
 from dtr.stats import Paired, paired
 
 SHOWN = 5
@@ -55,6 +55,9 @@ def read_run(path: Path, protocol: Protocol) -> Run:
             f"{path} was rolled out under the conditions {', '.join(found)}, but the protocol {protocol.name} has {expected}: "
             "roll out again."
         )
+    wanted, have = tasks_of(protocol, suites[0]), sorted({episode.task_index for episode in episodes})
+    if have != wanted:
+        raise BadRecord(f"expected the tasks {wanted} of {suites[0]} in {path}, got {have}: roll out again under this protocol.")
     states: dict[str, dict[int, bool]] = {}
     for episode in episodes:
         states.setdefault(episode.task, {})[episode.init_state] = episode.outcome == "success"

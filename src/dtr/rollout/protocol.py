@@ -106,3 +106,10 @@ def conditions_on(protocol: Protocol, suite: str) -> str:
     if suite not in MAX_STEPS:
         raise unknown("suite", suite, MAX_STEPS)
     return protocol.conditions(protocol.limit(suite, MAX_STEPS[suite]))
+
+
+def tasks_of(protocol: Protocol, suite: str) -> list[int]:
+    """Indices of the tasks of `suite` that `protocol` plays, ascending."""
+    from dtr.sim.suites import task_count
+
+    return sorted(range(task_count(suite)) if protocol.tasks is None else protocol.tasks)

@@ -18,6 +18,9 @@ EMBEDDED = Path(__file__).parent / "embedded"
 TRIALS = 50
 """Fixed initial states of every task, as in LIBERO."""
 
+LIBERO_TASKS = 10
+"""Tasks of each of LIBERO's four suites."""
+
 MAX_STEPS = {
     "embedded_spatial": 140,
     "embedded_object": 140,
@@ -64,6 +67,11 @@ def suite(name: str) -> Suite:
     files = sorted((EMBEDDED / "bddl" / name).glob("*.bddl")) if name.startswith("embedded_") else _libero_files(name)
     tasks = tuple(Task(name, i, path.stem, _language(path), path) for i, path in enumerate(files))
     return Suite(name, tasks, MAX_STEPS[name])
+
+
+def task_count(name: str) -> int:
+    """How many tasks a suite has, also where the assets that it needs are not."""
+    return len(suite(name).tasks) if name.startswith("embedded_") else LIBERO_TASKS
 
 
 def initial_states(task: Task) -> np.ndarray:

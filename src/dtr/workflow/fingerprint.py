@@ -54,7 +54,7 @@ POLICY = {
         "action": {"depth": 2, "hidden": 32},
     },
 }
-SUCCESS = {"column": "spatial", "protocol": json.dumps({"name": "closed", "trials": 6, "max_steps": 6, "seed": 7})}
+SUCCESS = {"column": "spatial", "protocol": json.dumps({"name": "closed", "trials": 6, "max_steps": 6, "seed": 7, "tasks": [0]})}
 TRAINING = {"data": "IN/data", "seed": "1", "recipe": RECIPE, "processes": "1", "state-dir": "OUT/state"}
 DEMONSTRATE = {"suite": "embedded_spatial", "episodes": "1", "noise": "0.1", "seed": "3", "checks": "0"}
 CALIBRATION = {"data": "IN/data", "metric": "gateprobe", "samples": "6", "seed": "2"}

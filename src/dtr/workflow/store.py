@@ -58,7 +58,8 @@ def pull() -> None:
     wanted = [path for path in locked() if not Path(path).exists() or from_cache(Path(path))]
     if wanted:
         missing = sum(not Path(path).exists() for path in wanted)
-        print(f"store: {missing} of {len(locked())} cached artifacts are to be fetched", file=sys.stderr)
+        say = f"fetching {missing} of {len(locked())} cached artifacts" if missing else f"all {len(locked())} cached artifacts are here"
+        print(f"store: {say}", file=sys.stderr)
         run_tool("dvc", "pull", "--quiet", "--force", *wanted)
     adopt(cached_scale())
 
