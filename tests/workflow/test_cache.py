@@ -8,6 +8,7 @@ import pytest
 import yaml
 from world import ROOT, World, git
 
+from dtr.provenance import read_json
 from dtr.workflow.adoption import CACHED_S
 
 TABLE, SCORE = "results/table1.csv", "artifacts/smoke/openvla_oft/scores/four/gateprobe.json"
@@ -169,3 +170,7 @@ def test_this_repository_s_own_cache_plans_nothing(tmp_path):
     cached = [out["path"] for stage in stages for out in stage["outs"]]
     targets = [path for path in cached if not path.endswith((".run.json", "records.json", "cells/table1"))]
     assert "Nothing to be done" in world.run("snakemake", "--dry-run", "--", *targets)
+    for meta in world.folder.glob("artifacts/embedded/demos/*/meta.json"):
+        counts = read_json(meta)["facts"]["expert"].values()
+        solved, tried = (sum(count[name] for count in counts) for name in ("clean_successes", "clean_trials"))
+        assert tried >= 40 and solved >= 0.95 * tried, f"the expert solves {solved} of {tried} in {meta.parent.name}"
