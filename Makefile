@@ -32,7 +32,8 @@ table1: setup
 	    dtr store pull
 	    $(SNAKEMAKE) -- results/live-n$(TRIALS)/table1.csv
 	    dtr table --show results/live-n$(TRIALS)/table1.csv
-	    if [ -e results/table1.csv ]; then dtr table --compare results/live-n$(TRIALS)/table1.csv results/table1.csv; fi
+	    full=results/$(basename $(notdir $(CONFIG)))/table1.csv
+	    if [ -e $$full ]; then dtr table --compare results/live-n$(TRIALS)/table1.csv $$full; fi
 	fi
 
 lint: setup

@@ -8,21 +8,22 @@ rule checkpoint:
         "logs/checkpoint/{scale}.{policy}.log",
     wildcard_constraints:
         policy=targets.of_origin("policies", "pretraining"),
-    threads: 2
+    threads: 1 if targets.device else 2
     params:
         stage=lambda w: token(
             "checkpoint",
             *targets.rendering(config["policies"][w.policy]["pretraining"]["data"]),
         ),
         pictures=targets.pictures(),
+        device=targets.device,
         policy=lambda w: targets.policy_json(w.policy),
         recipe=lambda w: targets.recipe_json(
             config["policies"][w.policy]["pretraining"]["recipe"]
         ),
         seed=lambda w: config["policies"][w.policy]["pretraining"]["seed"],
-        suites=list(config["demos"]),
+        words=lambda w: targets.words(),
         state=f"{paths.WORK}/pretraining/{version('checkpoint')}",
     shell:
-        "dtr checkpoint --config {params.policy:q} --data {input.data} {params.pictures} --recipe {params.recipe:q} --seed {params.seed}"
-        " --vocabulary-from {params.suites}"
+        "dtr checkpoint --config {params.policy:q} --data {input.data} {params.pictures} {params.device} --recipe {params.recipe:q} --seed {params.seed}"
+        " --words {params.words:q}"
         " --state-dir {params.state} --processes {threads} --out {output.policy} 2>&1 | tee -i {log}"

@@ -8,6 +8,7 @@ rule demonstrate:
     threads: 2
     params:
         stage=token("demonstrate"),
+        scenes=lambda w: suite_digest(w.suite),
         choice=lambda w: targets.demonstrations(w.suite),
     shell:
         "dtr demonstrate --suite {wildcards.suite} {params.choice} --processes {threads} --out {output.demos} 2>&1 | tee -i {log}"

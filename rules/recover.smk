@@ -8,12 +8,13 @@ rule recover:
         policy=paths.RECOVERED,
     log:
         "logs/recover/{scale}.{policy}.{cut}.{data}.{recipe}.seed{seed}.log",
-    threads: 2
+    threads: 1 if targets.device else 2
     params:
         stage=lambda w: token("recover", "drop", *targets.rendering(w.data)),
         pictures=targets.pictures(),
+        device=targets.device,
         recipe=lambda w: targets.recipe_json(w.recipe),
         state=f"{paths.WORK}/{{cut}}/{{data}}.{{recipe}}/seed{{seed}}/{version('recover')}",
     shell:
-        "dtr recover --policy {input.policy} --plan {input.plan} --data {input.data} {params.pictures} --recipe {params.recipe:q} --seed {wildcards.seed}"
+        "dtr recover --policy {input.policy} --plan {input.plan} --data {input.data} {params.pictures} {params.device} --recipe {params.recipe:q} --seed {wildcards.seed}"
         " --state-dir {params.state} --processes {threads} --out {output.policy} 2>&1 | tee -i {log}"

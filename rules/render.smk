@@ -12,6 +12,7 @@ rule render:
     threads: 2
     params:
         stage=token("render"),
+        scenes=lambda w: suite_digest(w.suite),
         image_size=config["image_size"],
     shell:
         "dtr render --demos {input.demos} --image-size {params.image_size} --processes {threads} --out {output.data} 2>&1 | tee -i {log}"

@@ -9,8 +9,10 @@ rule rollout:
     threads: 2
     params:
         stage=token("rollout"),
+        scenes=lambda w: suite_digest(w.suite),
+        device=targets.device,
         protocol=lambda w: targets.protocol_json(w.protocol),
         state=f"{paths.WORK}/{{cut}}/{{data}}.{{recipe}}/seed{{seed}}/rollouts/{{protocol}}/{version('rollout')}",
     shell:
-        "dtr rollout --policy {input.policy} --suite {wildcards.suite} --protocol {params.protocol:q} --workers {threads}"
+        "dtr rollout --policy {input.policy} --suite {wildcards.suite} --protocol {params.protocol:q} {params.device} --workers {threads}"
         " --state-dir {params.state} --out {output.episodes} 2>&1 | tee -i {log}"

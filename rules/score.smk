@@ -13,8 +13,9 @@ rule score:
             *targets.rendering(config["calibrations"][w.calibration]["data"]),
         ),
         pictures=targets.pictures(),
+        device=targets.device,
         samples=lambda w: config["calibrations"][w.calibration]["samples"],
         seed=lambda w: config["calibrations"][w.calibration]["seed"],
     shell:
-        "dtr score --policy {input.policy} --data {input.data} {params.pictures} --processes {threads} --metric {wildcards.metric}"
+        "dtr score --policy {input.policy} --data {input.data} {params.pictures} {params.device} --processes {threads} --metric {wildcards.metric}"
         " --samples {params.samples} --seed {params.seed} --out {output.score} 2>&1 | tee -i {log}"

@@ -14,8 +14,8 @@ from functools import cache
 from pathlib import Path
 
 from dtr.errors import unknown
+from dtr.lock import lock_digest
 from dtr.provenance import digest
-from dtr.workflow.lock import lock_digest
 
 LOCK = Path(__file__).resolve().parents[2] / "envs/lock.txt"
 NUMBERS = ("numpy",)

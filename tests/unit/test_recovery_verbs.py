@@ -44,7 +44,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def checkpoint(folder: Path, out: str, state: str, **changes: str) -> int:
     options = {"config": json.dumps(world.SETTINGS), "data": str(folder / "data"), "recipe": RECIPE, **changes}
     words = [word for name, value in options.items() for word in (f"--{name}", value)]
-    return run(["checkpoint", *words, "--vocabulary-from", "embedded_goal", "--state-dir", str(folder / state), "--out", str(folder / out)])
+    return run(["checkpoint", *words, "--words", "the milk crate", "--state-dir", str(folder / state), "--out", str(folder / out)])
 
 
 def recover(folder: Path, out: str, **changes: str) -> int:

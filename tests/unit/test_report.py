@@ -15,6 +15,7 @@ from dtr.errors import BadConfig, BadRecord
 from dtr.provenance import read_json, write_json
 from dtr.report import cell, table
 from dtr.report.cell import read_cell, success_cell
+from dtr.report.compare import compare
 from dtr.report.outcomes import Run, pair, training_seed
 from dtr.report.reported import read_reported
 from dtr.rollout.episode import Episode, write_episodes
@@ -195,6 +196,27 @@ def test_compare_counts_shared_episodes(tmp_path: Path, capsys: pytest.CaptureFi
     args = parse(table, "table", "--show", str(full))
     args.run(args)
     assert "average 87.5 (14/16)" in capsys.readouterr().out
+
+
+def test_tables_of_two_folders_are_compared_by_their_own_cells(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`make table1 FRESH=1` writes the same relative paths below fresh/."""
+    flipped = {row: {suite: tuple(m.translate({48: 49, 49: 48}) for m in marks) for suite, marks in o.items()} for row, o in ARMS.items()}
+    for folder, arms in ((tmp_path, ARMS), (tmp_path / "fresh", flipped)):
+        folder.mkdir(exist_ok=True)
+        monkeypatch.chdir(folder)
+        build(Path(), "results", arms)
+    monkeypatch.chdir(tmp_path)
+    assert "\n0 of 32 episodes" in compare(Path("fresh/results/table1.csv"), Path("results/table1.csv"))
+
+
+def test_tables_that_do_not_compare_are_refused(tmp_path: Path) -> None:
+    one, two = (build(tmp_path, name, ARMS) for name in ("one", "two"))
+    for old, new, what in (("embedded", "smoke", "scale"), ('""chunk"": 8', '""chunk"": 4', "protocol")):
+        text = one.read_text()
+        assert old in text
+        two.write_text(text.replace(old, new))
+        with pytest.raises(BadRecord, match=f"their {what} differs"):
+            compare(one, two)
 
 
 def test_a_table_of_mixed_or_missing_cells_is_refused(tmp_path: Path) -> None:

@@ -63,9 +63,9 @@ def test_protocol_round_trip_and_conditions() -> None:
     assert Protocol.read(json.dumps(protocol.to_dict())) == protocol
     assert protocol.limit("embedded_long", 260) == 99 and protocol.limit("embedded_goal", 140) == 140
     # A sample of a larger run is comparable with it; another chunk or another limit is not.
-    assert protocol.conditions(140) == Protocol("full").conditions(140)
+    assert protocol.conditions(140, "s") == Protocol("full").conditions(140, "s") != protocol.conditions(140, "t")
     others = [(protocol, 141), (replace(protocol, chunk=4), 140), (replace(protocol, seed=1), 140)]
-    assert len({p.conditions(steps) for p, steps in [(protocol, 140), *others]}) == 4
+    assert len({p.conditions(steps, "s") for p, steps in [(protocol, 140), *others]}) == 4
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 from rollout_fakes import build_line, orders, walk
 
 from dtr.errors import BadConfig, BadRecord, UnknownName
+from dtr.provenance import digest
 from dtr.rollout.agreement import agreement
+from dtr.rollout.episode import Journal
 from dtr.rollout.protocol import Protocol
 from dtr.rollout.run import film_key, plan
 from dtr.rollout.session import Session
@@ -49,6 +51,39 @@ def test_episodes_stay_in_the_journal_until_their_file_is_written(tmp_path: Path
     again = session()
     again.roll_out(jobs, tmp_path / "state", tmp_path / "out.jsonl")
     assert again.played == 0 and len((tmp_path / "out.jsonl").read_text().splitlines()) == 2
+
+
+def test_a_look_at_a_few_takes_nothing_from_a_longer_run(tmp_path: Path) -> None:
+    jobs = orders(tmp_path, ("a", "b"), (0.75, 0.875))
+    for kept in session().play(jobs[:3]):  # a run that was killed after three episodes
+        with Journal(journal_of(session(), tmp_path)) as journal:
+            journal.append(kept)
+    look = session()
+    look.roll_out(jobs[:1], tmp_path / "state", tmp_path / "look.jsonl")
+    longer = session()
+    longer.roll_out(jobs, tmp_path / "state", tmp_path / "out.jsonl")
+    assert (look.played, longer.played) == (0, 1)
+    assert not list((tmp_path / "state").iterdir())
+
+
+def test_what_stands_in_the_file_is_not_played_again(tmp_path: Path) -> None:
+    jobs, out = orders(tmp_path, ("a",), (0.75, 0.875)), tmp_path / "out.jsonl"
+    first, again, more, other = session(), session(), session(), session("1" * 16)
+    first.roll_out(jobs[:1], tmp_path / "state", out)
+    before = out.read_bytes()
+    again.roll_out(jobs[:1], tmp_path / "state", out)
+    assert (first.played, again.played) == (1, 0) and out.read_bytes() == before
+    more.roll_out(jobs, tmp_path / "state", out)
+    other.roll_out(jobs, tmp_path / "state", out)  # another policy file
+    assert (more.played, other.played) == (1, 2)
+    out.write_text("torn")
+    last = session()
+    last.roll_out(jobs, tmp_path / "state", out)
+    assert last.played == 2
+
+
+def journal_of(of: Session, folder: Path) -> Path:
+    return folder / "state" / f"{of.suite}-{digest([of.policy, of.conditions])}.jsonl"
 
 
 def test_a_journal_belongs_to_one_policy_file(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from dtr import stages
 from dtr.errors import BadConfig, UnknownName
-from dtr.workflow.lock import PYTHONS, closure, lock_digest, lock_text, read_lock, roots
+from dtr.lock import PYTHONS, closure, lock_digest, lock_text, read_lock, roots
 
 ROOT = Path(__file__).resolve().parents[2]
 LOCK = ROOT / "envs/lock.txt"
@@ -16,9 +16,7 @@ LOCK = ROOT / "envs/lock.txt"
 
 def test_the_lock_is_what_the_project_needs_and_what_is_installed():
     names = roots(ROOT / "pyproject.toml")
-    assert lock_text({python: closure(names, python) for python in PYTHONS}) == LOCK.read_text(), (
-        "run `python -m dtr.workflow.lock --write`"
-    )
+    assert lock_text({python: closure(names, python) for python in PYTHONS}) == LOCK.read_text(), "run `python -m dtr.lock --write`"
 
 
 def test_a_cpu_and_a_cuda_build_of_torch_satisfy_the_lock():

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dtr.cost import config_digest, text_length
-from dtr.dropping.cut import COMPONENTS, METRICS, parse_cut
+from dtr.dropping.cut import COMPONENTS, METRICS, Cut, parse_cut
 from dtr.dropping.plan import Plan, carry_out, read_plan, resolve, write_plan
 from dtr.dropping.scores import Score, read_score
 from dtr.errors import BadConfig, PlanMismatch
@@ -75,9 +75,20 @@ def plan_cut(path: Path, cut: str, scores: Iterable[Path]) -> Plan:
     parsed, by = parse_cut(cut), by_metric(read_score(score) for score in scores)
     empty = load_skeleton(path)
     check_header(empty.header, path)
+    check_weights(parsed, by, path)
     plan = resolve(parsed, empty.policy, by, text_length(empty.processor))
     validate(plan.to_json(), "plan", f"the plan of {cut}")
     return plan
+
+
+def check_weights(cut: Cut, scores: Mapping[str, Score], path: Path) -> None:
+    """Raises PlanMismatch unless the scores that choose are of the weights in `path`: equal shapes may hold other weights."""
+    for metric in cut.metrics:
+        if metric in scores and scores[metric].weights != (have := sha256_file(path)):
+            raise PlanMismatch(
+                f"the {metric} scores are of the weights {scores[metric].weights[:16]}, but {path} holds {have[:16]}: "
+                "run `dtr score` on the policy that you cut."
+            )
 
 
 def summary(plan: Plan) -> str:

@@ -2,8 +2,8 @@
 
     {"name": "openvla_oft", "config": {... the policy's dimensions, vocab may be left out ...}, "processor": {"prompt": "{instruction}"}}
 
-Its words are those of the data's instructions and of every suite named by --vocabulary-from, so that later suites can be said
-with the vocabulary of the checkpoint. Its normalisation is that of the data. All of it is stored in the policy file.
+Its words are those of the data's instructions and of --words, so that what is taught later can be said with the vocabulary of the
+checkpoint. Its normalisation is that of the data. All of it is stored in the policy file.
 """
 
 from __future__ import annotations
@@ -57,13 +57,6 @@ def newborn(settings: Mapping[str, Any], data: Dataset, rows: Rows, sentences: S
     return policy, fitted(processor, data, rows)
 
 
-def suite_sentences(suites: Sequence[str]) -> list[str]:
-    """The instructions of all tasks of these suites."""
-    from dtr.sim.suites import suite
-
-    return [task.language for name in suites for task in suite(name).tasks]
-
-
 def read_settings(text: str) -> Mapping[str, Any]:
     """JSON text, or the path of a JSON or YAML file."""
     try:
@@ -89,7 +82,8 @@ def run(args: argparse.Namespace) -> None:
     recipe, settings = read_recipe(args.recipe), read_settings(args.config)
     data = read_data(args.data, args.image_size or image_size(settings), args.pictures, args.processes)
     rows, _ = data.hold_out(recipe.val_fraction, args.seed)
-    policy, processor = newborn(settings, data, rows, suite_sentences(args.vocabulary_from), args.seed)
+    policy, processor = newborn(settings, data, rows, [args.words], args.seed)
+    policy.to(args.device)
     provenance = {"stage": "checkpoint", "data": data.sha256, "recipe": recipe.to_dict(), "seed": args.seed}
     train_and_save(args, started, policy, processor, data, recipe, provenance)
 
@@ -98,6 +92,6 @@ def add_parser(verbs: Any) -> None:
     """`dtr checkpoint`."""
     p = verbs.add_parser("checkpoint", help="make the policy that everything starts from (resumable)")
     p.add_argument("--config", required=True, help="JSON of {name, config, processor}, or the path of a JSON or YAML file")
-    p.add_argument("--vocabulary-from", nargs="*", default=[], metavar="SUITE", help="suites whose words the policy must know")
+    p.add_argument("--words", default="", help="text whose words the policy must know, beside those of the data")
     add_training_arguments(p)
     p.set_defaults(run=run)

@@ -15,6 +15,7 @@ from dtr.data.dataset import Dataset
 from dtr.data.pictures import add_data_arguments, read_data
 from dtr.dropping.drop import drop
 from dtr.dropping.plan import read_plan
+from dtr.errors import BadConfig
 from dtr.policies.base import Policy
 from dtr.policies.file import load_policy, save_policy
 from dtr.policies.processor import Processor
@@ -27,7 +28,7 @@ from dtr.recovery.train import Training, curve_text
 def run(args: argparse.Namespace) -> None:
     """The verb."""
     started = time.time()
-    recipe, loaded = read_recipe(args.recipe), load_policy(args.policy)
+    recipe, loaded = read_recipe(args.recipe), load_policy(args.policy, args.device)
     policy, processor, plan = loaded.policy, loaded.processor, loaded.header["plan"]
     if args.plan is not None:
         chosen = read_plan(args.plan)
@@ -59,6 +60,8 @@ def train_and_save(
     plan: Mapping[str, Any] | None = None,
 ) -> None:
     """The end of `recover` and `checkpoint`: train, write the policy with its loss curve, and only then forget the resumable state."""
+    if args.device != "cpu" and args.processes > 1:
+        raise BadConfig(f"training on {args.device} is one process's work, got --processes {args.processes}: leave it out.")
     training = Training(policy, processor, data, recipe, args.seed, args.state_dir, args.save_every)
     curve = training.run(args.processes)
     write_text(f"{args.out}.losses.jsonl", curve_text(curve))
@@ -74,6 +77,7 @@ def add_training_arguments(p: argparse.ArgumentParser) -> None:
     p.add_argument("--seed", type=int, default=0, help="of initial weights and of the order of the samples (default 0)")
     p.add_argument("--state-dir", type=Path, required=True, help="folder of the resumable state")
     p.add_argument("--processes", type=int, default=1, help="processes of one thread; any number gives the same weights (default 1)")
+    p.add_argument("--device", default="cpu", help="cpu or cuda (one process; default cpu)")
     p.add_argument("--save-every", type=float, default=60.0, metavar="SECONDS", help="how often the state is saved (default 60)")
     p.add_argument("--out", type=Path, required=True, help="policy file; its loss curve goes to OUT.losses.jsonl")
 

@@ -110,6 +110,7 @@ class Training:
             loss = losses.sum() / recipe.batch
             team.put(shard, self.flat.backward(loss), loss.item())
         g, self.last_loss, stop = team.total(stop)
+        g = g.to(state.theta.device)
         norm = clip(g, recipe.clip)
         if not math.isfinite(norm):
             raise BadConfig(f"training diverged: the gradient of step {state.step} is {norm}: lower lr (now {recipe.lr:g}) or clip harder.")

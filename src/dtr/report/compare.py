@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,9 @@ def read_table(path: Path) -> list[dict[str, str]]:
 
 def compare(live: Path, full: Path) -> str:
     """Text: for every row and column the live rate, the full one, and how many shared episodes ended alike."""
-    ours, theirs = read_table(live), {line["row"]: line for line in read_table(full)}
+    ours, others = read_table(live), read_table(full)
+    check_comparable(live, ours, full, others)
+    theirs = {line["row"]: line for line in others}
     columns = [key.removesuffix("_k") for key in ours[0] if key.endswith("_k")]
     out = [f"{'row':<32}{'column':<10}{'live':>16}{'full':>16}  {'live 95 %':<16}{'same outcome':>14}"]
     same = pairs = 0
@@ -59,12 +62,27 @@ def show(path: Path) -> str:
 
 
 def cell_of(table: Path, line: Mapping[str, str], column: str) -> Mapping[str, Any]:
-    """The cell behind a number of a table: its folder is written in the line, relative to where the table was made, or beside the table."""
-    name = f"{line['row']}.{column}.json"
-    root = Path(line["cells"])
-    beside = [parent / root for parent in table.absolute().parents]
-    found = next((folder / name for folder in (root, *beside) if (folder / name).is_file()), root / name)
-    return read_cell(found)
+    """The cell behind a number of a table. Its folder stands in the line, relative to where the table was made: the table's own folder or
+    one above it. The nearest counts: a table of `fresh/` and the one beside `fresh/` name their cells alike."""
+    root, name = Path(line["cells"]), f"{line['row']}.{column}.json"
+    above = [parent / root / name for parent in table.absolute().parents]
+    return read_cell(next((path for path in above if path.is_file()), root / name))
+
+
+def check_comparable(live: Path, ours: Sequence[Mapping[str, str]], full: Path, theirs: Sequence[Mapping[str, str]]) -> None:
+    """Raises BadRecord unless two tables are of one scale, and their episodes of one protocol but for the number of trials."""
+    for what in ("scale", "protocol"):
+        one, two = ({comparable(line, what) for line in lines} for lines in (ours, theirs))
+        if one != two:
+            said = " against ".join(", ".join(sorted(values)) or "none" for values in (one, two))
+            raise BadRecord(f"{live} and {full} cannot be compared, their {what} differs ({said}): name two tables of one {what}.")
+
+
+def comparable(line: Mapping[str, str], what: str) -> str:
+    """The scale of a line, or its protocol without the number of trials."""
+    if what == "scale":
+        return line[what]
+    return json.dumps({key: value for key, value in json.loads(line[what] or "{}").items() if key != "trials"}, sort_keys=True)
 
 
 def shared_outcomes(one: Mapping[str, Any], other: Mapping[str, Any]) -> tuple[int, int]:

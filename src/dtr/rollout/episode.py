@@ -132,6 +132,8 @@ class Journal:
         lines = whole.decode().splitlines()
         episodes = [Episode.parse(line, f"{path} line {number}") for number, line in enumerate(lines, 1)]
         self.episodes = {episode.key: episode for episode in episodes}
+        self.kept = set(self.episodes)
+        """Keys of the episodes on the disk."""
 
     def append(self, episode: Episode) -> None:
         """Keep `episode` for good. Raises DiskFull."""
@@ -144,6 +146,7 @@ class Journal:
                 raise DiskFull(f"no room on the disk for {self.path}: free some space there and run the same command again.") from error
             raise
         self.episodes[episode.key] = episode
+        self.kept.add(episode.key)
 
     def __enter__(self) -> Journal:
         return self

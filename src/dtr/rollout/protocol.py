@@ -85,10 +85,10 @@ class Protocol:
             return self.max_steps.get(suite, default)
         return self.max_steps or default
 
-    def conditions(self, max_steps: int) -> str:
-        """Digest of what must be equal for two episodes on one initial state to be comparable."""
+    def conditions(self, max_steps: int, scenes: str) -> str:
+        """Digest of what must be equal for two episodes on one initial state to be comparable. `scenes`: the suite's own digest."""
         parts = ("seed", "chunk", "batch", "settle_steps", "image_size")
-        return digest({part: getattr(self, part) for part in parts} | {"max_steps": max_steps})
+        return digest({part: getattr(self, part) for part in parts} | {"max_steps": max_steps, "scenes": scenes})
 
     def row(self, task_index: int, init_state: int) -> int:
         """The row of the padded batch that this episode owns.
@@ -101,11 +101,11 @@ class Protocol:
 
 def conditions_on(protocol: Protocol, suite: str) -> str:
     """The digest that every episode of `suite` under `protocol` carries. Raises UnknownName."""
-    from dtr.sim.suites import MAX_STEPS
+    from dtr.sim.suites import MAX_STEPS, suite_digest
 
     if suite not in MAX_STEPS:
         raise unknown("suite", suite, MAX_STEPS)
-    return protocol.conditions(protocol.limit(suite, MAX_STEPS[suite]))
+    return protocol.conditions(protocol.limit(suite, MAX_STEPS[suite]), suite_digest(suite))
 
 
 def tasks_of(protocol: Protocol, suite: str) -> list[int]:

@@ -13,11 +13,11 @@ from dtr.errors import BadRecord, Interrupted
 from dtr.progress import Progress
 from dtr.provenance import digest
 from dtr.rollout.engine import Engine, Infer, Result
-from dtr.rollout.episode import Episode, Journal, Key, Outcome, write_episodes
+from dtr.rollout.episode import Episode, Journal, Key, Outcome, read_episodes, write_episodes
 from dtr.rollout.protocol import Protocol
 from dtr.rollout.video import write_contact_sheet, write_film
 from dtr.rollout.worker import Factory, Order, build_simulator
-from dtr.sim.suites import Suite
+from dtr.sim.suites import Suite, suite_digest
 
 
 class Session:
@@ -28,29 +28,39 @@ class Session:
     ) -> None:
         self.engine = Engine(infer, protocol, workers, factory, hang_s)
         self.suite, self.policy = tasks.name, policy
-        self.conditions = protocol.conditions(protocol.limit(tasks.name, tasks.max_steps))
+        self.conditions = protocol.conditions(protocol.limit(tasks.name, tasks.max_steps), suite_digest(tasks.name))
         self.played = 0
 
     def roll_out(self, orders: Sequence[Order], state_dir: Path, out: Path) -> list[Episode]:
         """Play what is not finished yet (errors of earlier runs are played again); writes the episodes of all orders to `out`.
 
-        Finished episodes are kept in a journal that belongs to this policy file and these conditions, until all stand in `out` without
-        an error.
+        Finished are those that stand in `out` already, if they are of this policy file and these conditions, and those in the journal
+        that belongs to both. An episode leaves the journal only when it stands in `out`.
         """
         path = state_dir / f"{self.suite}-{digest([self.policy, self.conditions])}.jsonl"
         with Journal(path) as journal, stopped_by_signals(journal, len(orders)):
+            journal.episodes = self.written(out) | journal.episodes
             finished = {key for key, episode in journal.episodes.items() if episode.outcome != "error"}
             missing = [order for order in orders if order.key not in finished]
             with Progress(f"rollout {self.suite}", len(orders), "episode", done=len(orders) - len(missing)) as progress:
                 for episode in self.play(missing):
                     journal.append(episode)
-                    done = [e.outcome == "success" for e in journal.episodes.values() if e.outcome != "error"]
+                    ended = [journal.episodes[order.key] for order in orders if order.key in journal.episodes]
+                    done = [e.outcome == "success" for e in ended if e.outcome != "error"]
                     progress.update(1, success_rate=sum(done) / max(1, len(done)))
             episodes = [journal.episodes[order.key] for order in orders]
             write_episodes(out, episodes)
-            if all(episode.outcome != "error" for episode in episodes):
+            if all(episode.outcome != "error" for episode in episodes) and not journal.kept - {order.key for order in orders}:
                 path.unlink()
         return episodes
+
+    def written(self, out: Path) -> dict[Key, Episode]:
+        """The episodes of this policy under these conditions in a file of an earlier call; none when there is no such file."""
+        try:
+            found = read_episodes(out) if out.exists() else []
+        except BadRecord:
+            return {}  # it is written anew
+        return {e.key: e for e in found if (e.policy, e.conditions) == (self.policy, self.conditions)}
 
     def play(self, orders: Sequence[Order]) -> Iterator[Episode]:
         """Records as they come."""

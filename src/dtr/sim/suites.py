@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from dtr.errors import MissingAssets, unknown
+from dtr.provenance import digest, sha256_file
 from dtr.sim.setup import bootstrap, libero_root, require_libero_assets
 
 EMBEDDED = Path(__file__).parent / "embedded"
@@ -72,6 +73,18 @@ def suite(name: str) -> Suite:
 def task_count(name: str) -> int:
     """How many tasks a suite has, also where the assets that it needs are not."""
     return len(suite(name).tasks) if name.startswith("embedded_") else LIBERO_TASKS
+
+
+def suite_digest(name: str) -> str:
+    """What a suite is, in 16 digits: instructions, layouts, goals, frozen states, the bodies in its scenes and its step limit.
+
+    Of LIBERO's own suites only name and limit: their files come with the locked package.
+    """
+    if not name.startswith("embedded_"):
+        return digest([name, MAX_STEPS.get(name)])
+    parts = (f"bddl/{name}/*.bddl", f"init/{name}.npz", "assets/**/*")
+    files = sorted({path for part in parts for path in EMBEDDED.glob(part) if path.is_file()})
+    return digest([name, MAX_STEPS.get(name), {str(path.relative_to(EMBEDDED)): sha256_file(path) for path in files}])
 
 
 def initial_states(task: Task) -> np.ndarray:

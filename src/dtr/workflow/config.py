@@ -32,11 +32,26 @@ def check_config(config: Mapping[str, Any]) -> None:
             require("recipe", policy["pretraining"]["recipe"], config["recipes"], f"policies.{name}.pretraining.recipe names it.")
     for name, protocol in config["protocols"].items():
         check({"name": name, **protocol}, "protocol", f"protocols.{name}")
+    for name, policy in config["policies"].items():
+        if "pretraining" in policy:  # pictures of published policies are resized, which is not built yet
+            check_shapes(config, f"policies.{name}.model", policy["model"])
     for name, recipe in config["recipes"].items():
         try:
             Recipe.from_dict({key: value for key, value in recipe.items() if key != "lora"})  # LoRA is recorded, not yet trained
         except DtrError as error:
             raise type(error)(f"recipes.{name}: {error}") from error
+
+
+def check_shapes(config: Mapping[str, Any], where: str, model: Mapping[str, Any]) -> None:
+    """Raise BadConfig when a policy cannot read the pictures that are made for it, or predicts fewer actions than a protocol executes."""
+    S = model["image_size"]
+    given = {f"protocols.{name}": protocol for name, protocol in config["protocols"].items()}
+    for name, size in {"image_size": config["image_size"], **{f"{n}.image_size": p.get("image_size", S) for n, p in given.items()}}.items():
+        if size != S:
+            raise BadConfig(f"{where}.image_size is {S}, but {name} is {size}: make them equal.")
+    for name, protocol in given.items():
+        if protocol.get("chunk", 0) > model.get("chunk", protocol.get("chunk", 0)):
+            raise BadConfig(f"{where}.chunk is {model['chunk']}, but {name} executes {protocol['chunk']} actions of it: lower that.")
 
 
 def check(value: Mapping[str, Any], kind: str, where: str) -> None:

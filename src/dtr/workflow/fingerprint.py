@@ -36,7 +36,10 @@ STEPS = 10
 """Rows of a long array that are looked at: further on, contacts amplify rounding."""
 PASSING = re.compile(r"[0-9a-f]{16}([0-9a-f]{48})?|.*[/\\].*|\d{4}-\d\d-\d\dT.*")
 """Texts that differ between equal runs: digests, paths, times."""
-RECIPE = json.dumps({"steps": 3, "batch": 4, "lr": 1e-2, "warmup_steps": 2, "decay": "cosine", "ema": 0.5, "report_every": 1})
+RECIPE = json.dumps(
+    {"steps": 6, "batch": 4, "lr": 1e-2, "warmup_steps": 2, "decay": "cosine", "decay_from": 0.3, "lr_final": 0.1, "weight_decay": 0.1}
+    | {"ema": 0.5, "val_fraction": 0.25, "report_every": 1}
+)
 PROTOCOL = json.dumps(
     {"name": "closed", "trials": 1, "seed": 7, "chunk": 2, "batch": 2, "settle_steps": 2, "max_steps": 6, "image_size": 16, "tasks": [0]}
 )
@@ -55,8 +58,9 @@ POLICY = {
     },
 }
 SUCCESS = {"column": "spatial", "protocol": json.dumps({"name": "closed", "trials": 6, "max_steps": 6, "seed": 7, "tasks": [0]})}
-TRAINING = {"data": "IN/data", "seed": "1", "recipe": RECIPE, "processes": "1", "state-dir": "OUT/state"}
-DEMONSTRATE = {"suite": "embedded_spatial", "episodes": "1", "noise": "0.1", "seed": "3", "checks": "0"}
+DATA = {"data": "IN/demos", "image-size": "16", "pictures": "OUT/state/pictures"}
+TRAINING = {**DATA, "seed": "1", "recipe": RECIPE, "processes": "1", "state-dir": "OUT/state"}
+DEMONSTRATE = {"suite": "embedded_spatial", "episodes": "1", "noise": "0.1", "scatter": "2", "let-go-m": "0.03", "seed": "3", "checks": "0"}
 CALIBRATION = {"data": "IN/data", "metric": "gateprobe", "samples": "6", "seed": "2"}
 ROLLOUT = {"suite": "embedded_spatial", "protocol": PROTOCOL, "workers": "1", "state-dir": "OUT/state"}
 ROW = {"table": "table1", "row": "openvla_oft.half.language", "scale": "smoke"}
@@ -69,7 +73,7 @@ CELLS = [
 COMMANDS: dict[str, Mapping[str, str | list[str]]] = {
     "demonstrate": {**DEMONSTRATE, "out": "OUT/demos"},
     "render": {"demos": "IN/demos", "image-size": "16", "out": "OUT/data"},
-    "checkpoint": {**TRAINING, "config": json.dumps(POLICY), "out": "OUT/policy.safetensors"},
+    "checkpoint": {**TRAINING, "config": json.dumps(POLICY), "words": "the green plate", "out": "OUT/policy.safetensors"},
     "score": {**CALIBRATION, "policy": "IN/policy.safetensors", "out": "OUT/score.json"},
     "drop": {
         "policy": "IN/policy.safetensors",
@@ -77,9 +81,9 @@ COMMANDS: dict[str, Mapping[str, str | list[str]]] = {
         "plan-out": "OUT/plan.json",
         "out": "OUT/p.safetensors",
     },
-    "recover": {**TRAINING, "policy": "IN/policy.safetensors", "out": "OUT/policy.safetensors"},
+    "recover": {**TRAINING, "policy": "IN/policy.safetensors", "plan": "IN/plan.json", "out": "OUT/policy.safetensors"},
     "rollout": {**ROLLOUT, "policy": "IN/policy.safetensors", "out": "OUT/spatial.jsonl"},
-    "cost": {"policy": "IN/policy.safetensors", "out": "OUT/cost.json"},
+    "cost": {"policy": "IN/policy.safetensors", "plan": "IN/plan.json", "out": "OUT/cost.json"},
     "cell": {**ROW, **SUCCESS, **EPISODES, "out": "OUT/cell.json"},
     "table": {"cells": CELLS, "out": "OUT/table.csv"},
 }
@@ -102,7 +106,36 @@ def fingerprint(stage: str, inputs: Path) -> dict[str, Any]:
             raise DtrError(f"`dtr {stage}` failed on the fixed inputs of its fingerprint with exit code {code}.")
         found = [path for path in out.rglob("*") if path.suffix in READERS and not path.name.endswith(".run.json")]
         files = sorted(path for path in found if out / "state" not in path.parents)
-        return {str(path.relative_to(out)): READERS[path.suffix](path) for path in files}
+        seen = {"looks": looks(inputs)} if stage == "rollout" else {}
+        return seen | {str(path.relative_to(out)): READERS[path.suffix](path) for path in files}
+
+
+def looks(inputs: Path) -> list[dict[str, Any]]:
+    """What the engine shows the policy of the fixed rollout, and what it answers: pictures by their quarters, state, actions.
+
+    The record of that rollout says "failure" whatever happens in it; this says where the camera stands and what an action does.
+    """
+    from dtr.policies.file import load_policy
+    from dtr.rollout.engine import Engine
+    from dtr.rollout.inference import build_inference
+    from dtr.rollout.protocol import Protocol
+    from dtr.rollout.run import plan
+    from dtr.sim.suites import suite
+
+    protocol, tasks, loaded = Protocol.read(PROTOCOL), suite(ROLLOUT["suite"]), load_policy(inputs / "policy.safetensors")
+    infer, seen = build_inference(loaded.policy, loaded.processor, protocol, [task.language for task in tasks.tasks]), []
+
+    def watch(requests: Any) -> Any:
+        chunks = infer(requests)
+        for row, (frame, _) in requests.items():
+            n, S = len(frame.images), protocol.image_size // 2
+            quarters = frame.images.reshape(n, 2, S, 2, S, 3).mean(axis=(2, 4)) / 255
+            seen.append({"pictures": quarters.tolist(), "state": frame.state.tolist(), "actions": chunks[row].tolist()})
+        return chunks
+
+    for _ in Engine(watch, protocol, 1).run(plan(protocol, tasks)):
+        pass
+    return seen
 
 
 # --- what is in a file ------------------------------------------------------------------------------------------------------------------
@@ -166,6 +199,11 @@ def read_table(path: Path) -> list[list[Any]]:
         return [[number(text) for text in line] for line in csv.reader(file)]
 
 
+def read_prose(path: Path) -> list[Any]:
+    """Text with its numbers as numbers."""
+    return [number(part) for part in re.split(r"(-?\d+\.?\d*(?:e-?\d+)?)", path.read_text(encoding="utf-8"))]
+
+
 def number(text: str) -> Any:
     """The number that a text is, or the text."""
     try:
@@ -181,6 +219,7 @@ READERS: dict[str, Callable[[Path], Any]] = {
     ".parquet": read_parquet,
     ".safetensors": read_policy,
     ".csv": read_table,
+    ".md": read_prose,
 }
 
 

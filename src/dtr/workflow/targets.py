@@ -13,7 +13,9 @@ from typing import Any
 
 from dtr.dropping.cut import parse_cut
 from dtr.errors import unknown
+from dtr.policies.tokenizer import words_of
 from dtr.report.reported import reported
+from dtr.sim.suites import suite
 from dtr.workflow import paths
 from dtr.workflow.config import Arm, check_config, read_sheet
 
@@ -122,6 +124,16 @@ class Targets:
     def pictures(self) -> str:
         """The arguments of a verb that may have to render demonstrations: how large, and where the pictures are kept."""
         return f"--image-size {self.config['image_size']} --pictures {paths.PICTURES.format(scale=self.scale)}"
+
+    @property
+    def device(self) -> str:
+        """The argument that names the device of training, scoring and inference, where the configuration does."""
+        return f"--device {self.config['device']}" if "device" in self.config else ""
+
+    def words(self) -> str:
+        """Every word of every suite's instructions: what a policy that is trained here must be able to read later on."""
+        names = sorted({*self.config["demos"], *self.config["suites"].values()})
+        return " ".join(sorted({word for name in names for task in suite(name).tasks for word in words_of(task.language)}))
 
     def scores(self, policy: str, cut: str) -> list[str]:
         """The score files that a cut needs: one a metric in it, on the policy's calibration set."""

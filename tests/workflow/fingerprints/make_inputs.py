@@ -53,6 +53,7 @@ def main():
     )
     loaded = load_policy(policy)
     save_policy(INPUTS / "policy.safetensors", loaded.policy, loaded.processor, {"stage": "fingerprint"})
+    dtr("drop", "--policy", INPUTS / "policy.safetensors", "--cut", "language-half+action-half", "--plan-out", INPUTS / "plan.json")
     protocol = Protocol.read(SUCCESS["protocol"])
     for name, outcomes in (("arm", "110111"), ("baseline", "010010")):
         fixed = {

@@ -1,6 +1,6 @@
 """The lock: every package that the project needs, transitive ones too, with one exact version.
 
-`pyproject.toml` names what the code imports; `python -m dtr.workflow.lock --write` follows the requirements of the packages that
+`pyproject.toml` names what the code imports; `python -m dtr.lock --write` follows the requirements of the packages that
 are installed here, for every supported Python, and writes envs/lock.txt. It is installed with `pip install --no-deps`, because
 robosuite, bddl and hf-libero declare packages that nothing here imports. torch has no local version tag and no hash, so a CPU or a
 CUDA build satisfies it.
@@ -25,7 +25,7 @@ from dtr.provenance import digest, write_text
 
 PYTHONS = ("3.11", "3.12", "3.13")
 OVER_DECLARING = frozenset({"robosuite", "bddl", "hf-libero"})  # their requirements are not followed
-HEADER = "# Made by `python -m dtr.workflow.lock --write` from pyproject.toml; install with `pip install --no-deps -r envs/lock.txt`.\n"
+HEADER = "# Made by `python -m dtr.lock --write` from pyproject.toml; install with `pip install --no-deps -r envs/lock.txt`.\n"
 
 
 def roots(pyproject: Path) -> list[str]:
@@ -91,7 +91,7 @@ def lock_digest(path: Path, packages: Sequence[str]) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """`python -m dtr.workflow.lock [--write]`: print or write the lock for the packages installed here."""
+    """`python -m dtr.lock [--write]`: print or write the lock for the packages installed here."""
     arguments = argparse.ArgumentParser(description=main.__doc__)
     arguments.add_argument("--write", action="store_true")
     write = arguments.parse_args(argv).write
