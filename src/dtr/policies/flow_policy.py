@@ -15,9 +15,8 @@ E of the second, C chunk, A action dimension.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -46,10 +45,6 @@ class Memory:
 class FlowPolicy(Policy):
     """What the three share; a class adds `vision`, the projections, and the methods below that are abstract."""
 
-    times: ClassVar[Callable[[int], list[float]]]
-    """The times of n sampling steps (`flow.accumulated_times` or `flow.spaced_times`)."""
-    draw_times: ClassVar[Callable[[int, torch.device], Tensor]]
-    """The times of training (`flow.beta_times` or `flow.ratio_times`)."""
     language: Stream
     action: Stream
 
@@ -58,6 +53,16 @@ class FlowPolicy(Policy):
         self._config, shapes = config, config.shapes()
         self.language = Stream(config.language, shapes["language"], read_by=config.action.kept, vocab=config.vocab)
         self.action = Stream(config.action, shapes["action"], condition=condition)
+
+    @staticmethod
+    @abstractmethod
+    def times(steps: int) -> list[float]:
+        """The times of n sampling steps: `flow.accumulated_times` or `flow.spaced_times`."""
+
+    @staticmethod
+    @abstractmethod
+    def draw_times(B: int, device: torch.device) -> Tensor:
+        """The times of training: `flow.beta_times` or `flow.ratio_times`."""
 
     @abstractmethod
     def vision_stack(self) -> Stack:
@@ -132,15 +137,19 @@ class FlowPolicy(Policy):
         actions = batch["actions"]
         noise, time = batch.get("noise"), batch.get("time")
         noise = torch.randn_like(actions) if noise is None else noise
-        return noise, type(self).draw_times(actions.shape[0], actions.device) if time is None else time
+        return noise, self.draw_times(actions.shape[0], actions.device) if time is None else time
 
-    def losses(self, batch: Batch) -> Tensor:
-        """(B,) distance of the velocity at a point of the straight path from the path's own."""
+    def against(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """The velocity at a point of the straight path, and the same less the path's own: (B, C, A) each."""
         (noise, t), actions = self.path(batch), batch["actions"]
         mixed = t[:, None, None]
         _, memory = self.read(*self.embed(batch))
         v = self.velocity(batch, memory, mixed * noise + (1 - mixed) * actions, t)
-        return self.error(batch, v - (noise - actions))
+        return v, v - (noise - actions)
+
+    def losses(self, batch: Batch) -> Tensor:
+        """(B,) how far the velocity is from the path's own."""
+        return self.error(batch, self.against(batch)[1])
 
     def first_noise(self, batch: Batch) -> Tensor:
         """Where sampling begins: (B, C, A)."""
@@ -153,7 +162,7 @@ class FlowPolicy(Policy):
     def sample(self, batch: Batch) -> list[tuple[float, Tensor, Tensor]]:
         """Every Euler step as (t, velocity, x behind it)."""
         _, memory = self.read(*self.embed(batch))
-        times = type(self).times(self._config.flow.steps)
+        times = self.times(self._config.flow.steps)
         return euler(lambda x, t: self.velocity(batch, memory, x, t), self.first_noise(batch), times)
 
     def forward(self, batch: Batch) -> Tensor:
@@ -178,7 +187,8 @@ class FlowPolicy(Policy):
                     truncated_normal(p, 0.02, generator(seed, name))
                 else:
                     residual = depths[name.split(".")[0]] if ".blocks." in name and leaf in ("proj", "fc2", "o", "down") else None
-                    truncated_normal(p, fan_in_std(p, residual), generator(seed, name))
+                    rows = p[0].T if p.dim() == 3 else p  # one matrix (in, out) for every robot
+                    truncated_normal(p, fan_in_std(rows, residual), generator(seed, name))
             for module in self.modules():
                 if isinstance(module, Norm):
                     module.neutral()
