@@ -29,6 +29,9 @@ from dtr.policies.stack import Stack
 class PaliGemmaPolicy(FlowPolicy):
     """What pi0.5 and GigaBrain-0 share: SigLIP, and an expert conditioned by an MLP of the time."""
 
+    unused: nn.ModuleDict
+    """With `config.unused`: weights that no action depends on, the language stream's final norm `language_norm` among them."""
+
     def __init__(self, config: Pi05Config) -> None:
         D, E = config.language.width, config.action.width
         super().__init__(config, condition=E)
