@@ -40,10 +40,15 @@ class FlowPolicyConfig:
             raise BadConfig(f"the expert's width must be even and steps at least 1, got {self}: correct the configuration.")
         object.__setattr__(self, "text_scale", self.text_scale or self.language.width**0.5)
 
-    @property
-    def text_tokens(self) -> int:
-        """Length of `input_ids`, whatever the instruction: prompts are padded to it."""
+    def text_length(self, prompt: int) -> int:
+        """Length of `input_ids`, the same for every instruction: prompts are padded to it."""
         return self.max_text
+
+    @property
+    def picture(self) -> tuple[int, int, int]:
+        """Channels, rows and columns of one image."""
+        vision: Any = self.vision  # type: ignore[attr-defined]
+        return vision.channels, vision.image_size, vision.image_size
 
     @property
     def suffix(self) -> tuple[int, ...]:

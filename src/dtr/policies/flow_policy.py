@@ -102,6 +102,15 @@ class FlowPolicy(Policy):
         """There is no head to narrow: PlanMismatch."""
         raise PlanMismatch(f"{self.name} acts through transformer blocks and has no head to narrow to {len(units)} units: drop blocks.")
 
+    def example(self, text_tokens: int) -> Batch:
+        """One sample without padding, on `meta`."""
+        with torch.device("meta"):
+            return {
+                "pixel_values": torch.empty(1, self._config.images, *self._config.picture),
+                "input_ids": torch.empty(1, text_tokens, dtype=torch.long),
+                "attention_mask": torch.empty(1, text_tokens, dtype=torch.bool),
+            }
+
     def embed(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """The first stream's h_0 (B, N, D) and which of its tokens are valid (B, N)."""
         visual = self.image_tokens(batch["pixel_values"])
