@@ -106,7 +106,7 @@ class QwenVisionBlock(nn.Module):
         self.down = nn.Linear(config.mlp, D)
 
     def attention(self, x: Tensor, by: Rotation, folds: int, mask: Tensor | None) -> Tensor:
-        """(R, P, D) -> (R, P, D). `folds` equal parts of the patches that see only themselves, or `mask` (P, P), True where one may look."""
+        """(R, P, D) -> (R, P, D). `folds`: equal parts of the patches, each sees itself alone; `mask` (P, P): True where one may look."""
         R, P, D = x.shape
         q, k, v = self.qkv(x).view(R, P, 3, self.heads, D // self.heads).unbind(2)
         q, k, v = (t.reshape(R * folds, P // folds, self.heads, -1).transpose(1, 2) for t in (rotate(q, by), rotate(k, by), v))
@@ -163,7 +163,7 @@ class QwenViT(nn.Module):
             lengths = [len(window) * self.config.merge**2 for window in self.windows]
             folds, mask = len(lengths), None
             if len(set(lengths)) > 1:
-                window = torch.arange(len(lengths), device=x.device).repeat_interleave(torch.tensor(lengths, device=x.device))
+                window = torch.tensor([k for k, length in enumerate(lengths) for _ in range(length)], device=x.device)
                 folds, mask = 1, window[:, None] == window
             known = self._context = (self.rotation(x), folds, mask)
         return known

@@ -15,6 +15,7 @@ POLICIES = {
     "openvla_oft": "dtr.policies.openvla_oft:OpenVLAOFT",
     "pi05": "dtr.policies.pi05:Pi05",
     "gigabrain0": "dtr.policies.gigabrain0:GigaBrain0",
+    "lingbot_vla": "dtr.policies.lingbot_vla:LingBotVLA",
 }
 
 
