@@ -19,7 +19,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from dtr.errors import PlanMismatch
-from dtr.policies.base import Batch, Policy
+from dtr.policies.base import Policy
 from dtr.policies.processor import Processor
 from dtr.policies.registry import skeleton
 from dtr.provenance import digest
@@ -69,9 +69,9 @@ def config_digest(policy: Policy) -> str:
 
 
 def measure(policy: Policy, text_tokens: int | None = None) -> Cost:
-    """The cost of a policy (on any device, `meta` included). text_tokens: length of `input_ids`, by default PROMPT_TOKENS and
-    what the action chunk adds."""
-    return of_config(policy.name, policy.config, text_tokens or PROMPT_TOKENS + policy.config.action_tokens + 3)
+    """The cost of a policy (on any device, `meta` included). text_tokens: length of `input_ids`, by default that of a prompt of
+    PROMPT_TOKENS."""
+    return of_config(policy.name, policy.config, text_tokens or policy.config.text_length(PROMPT_TOKENS))
 
 
 @lru_cache(maxsize=64)
@@ -94,7 +94,7 @@ def flops(policy: Policy, text_tokens: int) -> Amount:
     """Operations of one `act` of a policy on the `meta` device, on one sample without padding."""
     owner, root = owners(policy), type(policy).__name__
     with FlopCounterMode(display=False) as counter, EveryBranchTrue():
-        policy.act(example(policy, text_tokens))
+        policy.act(policy.example(text_tokens))
     counts = dict.fromkeys(("vision", "language", "action", "other"), 0)
     per_module = {name: sum(ops.values()) for name, ops in counter.get_flop_counts().items()}
     for child, _ in policy.named_children():
@@ -110,18 +110,6 @@ def owners(policy: Policy) -> dict[str, str]:
     return {child: component for child, component in found if component is not None}
 
 
-def example(policy: Policy, text_tokens: int) -> Batch:
-    """One sample without padding, on `meta`: only its shapes matter."""
-    c = policy.config
-    with torch.device("meta"):
-        return {
-            "pixel_values": torch.empty(1, 6 * c.images, c.image_size, c.image_size),
-            "input_ids": torch.empty(1, text_tokens, dtype=torch.long),
-            "attention_mask": torch.empty(1, text_tokens, dtype=torch.bool),
-            "proprio": torch.empty(1, c.proprio_dim),
-        }
-
-
 def text_length(processor: Processor) -> int:
     """Text tokens of one request: fixed by the processor, or those of an ordinary instruction."""
     ids, _ = processor.text([INSTRUCTION])
@@ -133,6 +121,6 @@ class EveryBranchTrue(TorchDispatchMode):
     sample without padding they are."""
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func is torch.ops.aten._local_scalar_dense.default:
+        if func is torch.ops.aten._local_scalar_dense.default and args[0].is_meta:
             return True
         return func(*args, **(kwargs or {}))

@@ -196,7 +196,7 @@ def summary(cut: Cut, policy: Policy, choice: Choice, scores: Mapping[str, Score
     left = skeleton(policy.name, policy.config)
     carry_out(left, choice.dropped, choice.width)
     before, after = measure(policy, text_tokens), measure(left, text_tokens)
-    dead = {f"{name}.{i}" for name, stack in policy.stacks().items() for i in stack.dead}
+    dead, dead_left = ({f"{name}.{i}" for name, stack in p.stacks().items() for i in stack.dead} for p in (policy, left))
     now = width_before(policy)
     return Plan(
         policy=policy.name,
@@ -208,7 +208,7 @@ def summary(cut: Cut, policy: Policy, choice: Choice, scores: Mapping[str, Score
         dropped=choice.dropped,
         width=None if now is None or choice.width is None else (now[0], choice.width),
         dead_dropped=tuple(f"{name}.{i}" for name, blocks in choice.dropped.items() for i in blocks if f"{name}.{i}" in dead),
-        dead_kept=tuple(f"{name}.{i}" for name, blocks in choice.kept.items() for i in blocks if f"{name}.{i}" in dead),
+        dead_kept=tuple(f"{name}.{i}" for name, blocks in choice.kept.items() for i in blocks if f"{name}.{i}" in dead_left),
         parameters=Left(after.parameters.total, before.parameters.total),
         flops=Left(after.flops.total, before.flops.total),
     )

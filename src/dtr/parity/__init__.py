@@ -18,7 +18,7 @@ from dtr.errors import unknown
 from dtr.parity.comparison import Comparison, Report
 from dtr.parity.golden import Golden
 
-ADAPTERS = {"openvla_oft": "dtr.parity.openvla_oft"}
+ADAPTERS = {name: f"dtr.parity.{name}" for name in ("openvla_oft", "pi05", "gigabrain0", "lingbot_vla")}
 
 __all__ = ["ADAPTERS", "Comparison", "Golden", "Report", "add_parser", "parity", "run"]
 

@@ -50,6 +50,12 @@ class Golden:
             value = value[key]
         return value
 
+    def only(self, flags: Mapping[str, Any], who: str) -> None:
+        """BadConfig when a flag of config.json is another than the one value that `who` has for it (absent ones are that value)."""
+        for path, known in flags.items():
+            if self.optional(path, known) != known:
+                raise BadConfig(f"config.json says {path} = {self.value(path)!r} but {who} has {known!r}: compare another folder.")
+
     def json(self, name: str) -> Any:
         """The content of a JSON file of the folder."""
         return _json(self.folder, name)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,7 +9,7 @@ import torch
 from torch import Tensor
 
 from dtr.errors import BadConfig
-from dtr.importance.gateprobe import gate_gradients
+from dtr.parity.blocks import drops, gates
 from dtr.parity.comparison import Comparison, difference
 from dtr.parity.golden import Golden, Tensors
 from dtr.policies.base import Batch
@@ -22,7 +21,7 @@ from dtr.policies.openvla_oft_keys import KEYS
 from dtr.policies.registry import skeleton
 from dtr.policies.stack import Stack
 
-LOSS, HIDDEN, ACTIONS, GATES, DEAD_DROP = 3e-6, 5e-5, 5e-5, 2e-5, 1e-6
+LOSS, HIDDEN, ACTIONS, GATES = 3e-6, 5e-5, 5e-5, 2e-5
 BATCH = ("pixel_values", "input_ids", "attention_mask", "proprio", "actions")
 PREDICTED = ("predict_action_hidden_states", "actions", "actions_unnormalized")
 STACKS = {"vision.featurizer": "vision.dino", "vision.fused_featurizer": "vision.siglip", "language": "language", "action": "action"}
@@ -52,8 +51,8 @@ def compare(golden: Golden) -> Iterator[Comparison]:
     batch["attention_mask"] = batch["attention_mask"].bool()
     yield from training_forward(policy, batch, outputs)
     yield from prediction(policy, golden, inputs, outputs)
-    yield from gates(policy, golden, batch)
-    yield from drops(policy, golden, batch, inputs)
+    yield from gates(policy, golden, batch, STACKS, GATES)
+    yield from drops(policy, golden, batch, lambda pruned: predict(pruned, golden, inputs)[0], STACKS, LOSS, ACTIONS)
 
 
 def load(golden: Golden) -> OpenVLAOFT:
@@ -70,9 +69,7 @@ def load(golden: Golden) -> OpenVLAOFT:
 
 def config(golden: Golden) -> OpenVLAOFTConfig:
     """Our configuration from every dimension and flag of config.json. BadConfig for a flag that the official code has not."""
-    for path, known in ONLY.items():
-        if golden.optional(path, known) != known:
-            raise BadConfig(f"config.json says {path} = {golden.value(path)!r} but OpenVLA-OFT has {known!r}: compare another folder.")
+    golden.only(ONLY, "OpenVLA-OFT")
     value, optional = golden.value, golden.optional
     sizes = value("vision.projector.sizes")
     built = OpenVLAOFTConfig.from_dict(
@@ -203,30 +200,3 @@ def predict(policy: OpenVLAOFT, golden: Golden, inputs: Tensors) -> tuple[Tensor
         states.append(read)
         actions.append(policy.decode(read))
     return torch.cat(actions), torch.cat(states)
-
-
-def gates(policy: OpenVLAOFT, golden: Golden, batch: Batch) -> Iterator[Comparison]:
-    """GateProbe's per-sample gradients against those of truly inserted gates; dead ones must be exactly 0."""
-    ours, reference = gate_gradients(policy, batch), golden.json("gates.json")["values"]
-    dead = {f"{name}.{i}" for name, stack in policy.stacks().items() for i in stack.dead}
-    for theirs, values in reference.items():
-        for i, expected in values.items():
-            mine = f"{STACKS[theirs]}.{i}"
-            got = ours.get(mine, torch.full((len(expected),), float("nan")))  # a block that we do not have is a failure
-            yield difference(f"gate.{theirs}.{i}", got, torch.tensor(expected), 0.0 if mine in dead else GATES)
-
-
-def drops(policy: OpenVLAOFT, golden: Golden, batch: Batch, inputs: Tensors) -> Iterator[Comparison]:
-    """Loss and actions after dropping blocks; a drop of dead blocks alone must also leave our own actions as they were."""
-    listed = golden.json("drops.json")["drops"]
-    expected = golden.tensors("drops.safetensors", *(f"{entry['name']}.{what}" for entry in listed for what in ("loss", "actions")))
-    for entry in listed:
-        name, removed = entry["name"], {STACKS[k]: v for k, v in entry["removed_blocks"].items()}
-        pruned = copy.deepcopy(policy)
-        pruned.drop(removed)
-        with torch.no_grad():
-            loss, (actions, _) = pruned.losses(batch), predict(pruned, golden, inputs)
-            yield difference(f"drop.{name}.loss", loss, expected[f"{name}.loss"], LOSS)
-            yield difference(f"drop.{name}.actions", actions, expected[f"{name}.actions"], ACTIONS)
-            if all(set(indices) <= set(policy.stacks()[stack].dead) for stack, indices in removed.items()):
-                yield difference(f"drop.{name} against undropped", actions, predict(policy, golden, inputs)[0], DEAD_DROP)

@@ -42,6 +42,9 @@ class PolicyConfig(Protocol):
     def shapes(self) -> dict[str, StackShape]:
         """Depth, kept blocks and read-out of every stack, by name."""
 
+    def text_length(self, prompt: int) -> int:
+        """Length of `input_ids` for an instruction of `prompt` tokens."""
+
 
 class Policy(nn.Module, ABC):
     """A vision-language-action model.
@@ -80,6 +83,10 @@ class Policy(nn.Module, ABC):
     @abstractmethod
     def narrow_head(self, units: Sequence[int]) -> None:
         """Keep only these hidden units of the action head."""
+
+    @abstractmethod
+    def example(self, text_tokens: int) -> Batch:
+        """One inference request without padding, on the `meta` device: only its shapes matter."""
 
     def gates(self) -> dict[str, Gate]:
         """Every gate by block name, for example `language.7`, dead blocks included."""

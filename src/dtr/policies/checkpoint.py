@@ -28,12 +28,38 @@ def _pattern(template: str) -> re.Pattern[str]:
 
 
 @dataclass(frozen=True)
+class Tied:
+    """The official key `also` is a second name of the weight `key`: a file may hold either or both; `written`: exports hold both."""
+
+    also: str
+    key: str
+    written: bool = False
+
+
+@dataclass(frozen=True)
 class Part:
-    """One official file: `pairs` of (official, ours) templates, patterns of `dead` official keys, the `prefix` of every key."""
+    """One official file: `pairs` of (official, ours) templates, patterns of `dead` official keys, the `prefix` of every key, and keys
+    that are `tied`."""
 
     pairs: tuple[tuple[str, str], ...]
     dead: tuple[str, ...] = ()
     prefix: str = ""
+    tied: tuple[Tied, ...] = ()
+
+    def single(self, part: str, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The weights without second names. BadCheckpoint when a weight differs under its two names."""
+        left = dict(weights)
+        for tie in self.tied:
+            for prefix in {self.prefix, ""}:
+                tensor = left.pop(prefix + tie.also, None)
+                if tensor is not None and not tensor.equal(left.setdefault(prefix + tie.key, tensor)):
+                    raise BadCheckpoint(f"{tie.also} and {tie.key} in {part} are one weight and differ: import an untouched checkpoint.")
+        return left
+
+    def double(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The weights with the second names that are written."""
+        both = {tie.also: tie.key for tie in self.tied if tie.written}
+        return dict(weights) | {self.prefix + a: weights[self.prefix + k].clone() for a, k in both.items() if self.prefix + k in weights}
 
 
 @dataclass(frozen=True)
@@ -79,7 +105,7 @@ def import_weights(policy: Policy, key_map: KeyMap, parts: Parts) -> None:
     place = policy.state_dict().keys()
     tensors: dict[str, Tensor] = {}
     for part, weights in parts.items():
-        for key, tensor in weights.items():
+        for key, tensor in key_map.parts[part].single(part, weights).items():
             name = key_map.ours(part, key)
             if name is None or (name.startswith("unused.") and name not in place):
                 continue
@@ -95,4 +121,4 @@ def export_weights(policy: Policy, key_map: KeyMap) -> dict[str, dict[str, Tenso
     for name, tensor in policy.state_dict().items():
         part, key = key_map.official(name)
         parts[part][key] = tensor.detach().clone()
-    return parts
+    return {part: key_map.parts[part].double(weights) for part, weights in parts.items()}

@@ -154,6 +154,17 @@ class OpenVLAOFT(Policy):
         y: Tensor = self(batch)
         return y
 
+    def example(self, text_tokens: int) -> Batch:
+        """One sample without padding, on `meta`."""
+        c = self._config
+        with torch.device("meta"):
+            return {
+                "pixel_values": torch.empty(1, 6 * c.images, c.image_size, c.image_size),
+                "input_ids": torch.empty(1, text_tokens, dtype=torch.long),
+                "attention_mask": torch.empty(1, text_tokens, dtype=torch.bool),
+                "proprio": torch.empty(1, c.proprio_dim),
+            }
+
     def narrow_head(self, units: Sequence[int]) -> None:
         """Keep only these hidden units of the MLPResNet."""
         self.action.narrow(units)

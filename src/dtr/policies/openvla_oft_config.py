@@ -64,6 +64,10 @@ class OpenVLAOFTConfig:
         """Placeholders of one chunk."""
         return self.chunk * self.action_dim
 
+    def text_length(self, prompt: int) -> int:
+        """Length of `input_ids` for a prompt of so many tokens: BOS, the empty token and stop stand around it and the chunk."""
+        return prompt + self.action_tokens + 3
+
     def shapes(self) -> dict[str, StackShape]:
         """Depth, kept blocks and read-out of every stack."""
         return {

@@ -11,7 +11,12 @@ import torch
 from dtr.errors import unknown
 from dtr.policies.base import Policy
 
-POLICIES = {"openvla_oft": "dtr.policies.openvla_oft:OpenVLAOFT"}
+POLICIES = {
+    "openvla_oft": "dtr.policies.openvla_oft:OpenVLAOFT",
+    "pi05": "dtr.policies.pi05:Pi05",
+    "gigabrain0": "dtr.policies.gigabrain0:GigaBrain0",
+    "lingbot_vla": "dtr.policies.lingbot_vla:LingBotVLA",
+}
 
 
 def policy_class(name: str) -> type[Policy]:

@@ -86,9 +86,15 @@ class Stack(nn.Module):
             del self.blocks[str(i)]
             del self._gates[i]
 
+    def step(self, i: int, h: Tensor, *context: object) -> Tensor:
+        """h_i from h_{i-1}: h_{i-1} itself where block i is gone or dead. (R, T, D) -> (R, T, D)."""
+        if i not in self._gates or i > self.readout:
+            return h
+        y: Tensor = self._gates[i](h, self.blocks[str(i)](h, *context))
+        return y
+
     def forward(self, h: Tensor, *context: object) -> Tensor:
         """(R, T, D) -> (R, T, D); `context` (mask, rotation) goes to every block."""
-        for i, gate in self._gates.items():
-            if i <= self.readout:
-                h = gate(h, self.blocks[str(i)](h, *context))
+        for i in self._gates:
+            h = self.step(i, h, *context)
         return h

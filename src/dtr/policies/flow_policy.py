@@ -1,0 +1,203 @@
+"""Policies that denoise a chunk of actions beside a vision-language model: pi0.5, GigaBrain-0, LingBot-VLA.
+
+    first stream    h_0 = [image 1] ... [image n] [text], each token sees every valid token; positions count valid tokens only
+    second stream   [tokens of x_t], each sees the valid first stream and its own blocks (`suffix`), positions go on counting
+    v(x_t, t)       the second stream behind its final norm, mapped to actions                    (joint.py, flow.py)
+
+Batch: `pixel_values` (B, n, 3, S, S), `image_mask` (B, n) bool, False for a camera that is not there (all True where absent);
+`input_ids` (B, T) padded on the right, `attention_mask` (B, T) bool; what the policy's class names beside; for losses `actions`
+(B, C, A) normalised and, if they should not be drawn from torch's global generator, `noise` (B, C, A) and `time` (B,); for `act`
+`noise` (B, C, A), or `noise_seed` (B,) int64 to draw it from (seed 0 where neither is given).
+Legend: B batch, n image slots, P tokens of an image, T text tokens, N = n P + T, M tokens of the second stream, D width of the first,
+E of the second, C chunk, A action dimension.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from dtr.errors import PlanMismatch
+from dtr.policies.base import Batch, Policy
+from dtr.policies.decoder import Rotation
+from dtr.policies.flow import euler, seeded_noise
+from dtr.policies.flow_config import FlowPolicyConfig
+from dtr.policies.initial import fan_in_std, generator, truncated_normal
+from dtr.policies.joint import KeysValues, Stream, rotation_at, settle, visible
+from dtr.policies.joint_config import StreamConfig
+from dtr.policies.norms import Norm
+from dtr.policies.stack import Stack
+
+
+@dataclass(frozen=True)
+class Memory:
+    """What the second stream needs of the first: `past` keys and values by layer, its own rotation, and its mask (B, 1, M, N + M)."""
+
+    past: Mapping[int, KeysValues]
+    by: Rotation
+    mask: Tensor
+
+
+class FlowPolicy(Policy):
+    """What the three share; a class adds `vision`, the projections, and the methods below that are abstract."""
+
+    language: Stream
+    action: Stream
+
+    def __init__(self, config: FlowPolicyConfig, condition: int) -> None:
+        super().__init__()
+        self._config, shapes = config, config.shapes()
+        self.language = Stream(config.language, shapes["language"], read_by=config.action.kept, vocab=config.vocab)
+        self.action = Stream(config.action, shapes["action"], condition=condition)
+
+    @staticmethod
+    @abstractmethod
+    def times(steps: int) -> list[float]:
+        """The times of n sampling steps: `flow.accumulated_times` or `flow.spaced_times`."""
+
+    @staticmethod
+    @abstractmethod
+    def draw_times(B: int, device: torch.device) -> Tensor:
+        """The times of training: `flow.beta_times` or `flow.ratio_times`."""
+
+    @abstractmethod
+    def vision_stack(self) -> Stack:
+        """The blocks of the vision tower."""
+
+    @abstractmethod
+    def image_tokens(self, pixel_values: Tensor) -> Tensor:
+        """(B, n, 3, S, S) -> (B, n P, D)."""
+
+    @abstractmethod
+    def enter(self, batch: Batch, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+        """The second stream's tokens (B, M, E) at x_t (B, C, A), t (B,), and the condition of its norms."""
+
+    @abstractmethod
+    def leave(self, batch: Batch, h: Tensor) -> Tensor:
+        """The second stream behind its final norm (B, M, E) -> velocity (B, C, A)."""
+
+    @abstractmethod
+    def error(self, batch: Batch, apart: Tensor) -> Tensor:
+        """Velocity less target (B, C, A) -> loss of each sample (B,)."""
+
+    @property
+    def config(self) -> FlowPolicyConfig:
+        """The configuration as the policy is now."""
+        return self._config.keeping({name: stack.kept for name, stack in self.stacks().items()})
+
+    def stacks(self) -> dict[str, Stack]:
+        """The vision tower and both streams."""
+        return {"vision": self.vision_stack(), "language": self.language.stack, "action": self.action.stack}
+
+    def drop(self, blocks: Mapping[str, Iterable[int]]) -> None:
+        """Delete blocks, and the keys and values that nothing reads any more."""
+        super().drop(blocks)
+        settle(self.language, self.action)
+
+    def narrow_head(self, units: Sequence[int]) -> None:
+        """There is no head to narrow: PlanMismatch."""
+        raise PlanMismatch(f"{self.name} acts through transformer blocks and has no head to narrow to {len(units)} units: drop blocks.")
+
+    def example(self, text_tokens: int) -> Batch:
+        """One sample without padding, on `meta`."""
+        with torch.device("meta"):
+            return {
+                "pixel_values": torch.empty(1, self._config.images, *self._config.picture),
+                "input_ids": torch.empty(1, text_tokens, dtype=torch.long),
+                "attention_mask": torch.empty(1, text_tokens, dtype=torch.bool),
+            }
+
+    def embed(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """The first stream's h_0 (B, N, D) and which of its tokens are valid (B, N)."""
+        visual = self.image_tokens(batch["pixel_values"])
+        present = batch.get("image_mask")
+        if present is None:
+            present = torch.ones(visual.shape[0], self._config.images, dtype=torch.bool, device=visual.device)
+        text = self.language.embed(batch["input_ids"]) * self._config.text_scale
+        seen = present.bool().repeat_interleave(visual.shape[1] // self._config.images, dim=1)
+        return torch.cat([visual, text], dim=1), torch.cat([seen, batch["attention_mask"].bool()], dim=1)
+
+    def rotation(self, positions: Tensor, stream: StreamConfig, h: Tensor) -> Rotation:
+        """RoPE of positions (B, T), in h's type."""
+        return rotation_at(positions, stream.head_dim, stream.rope_base, h.dtype)
+
+    def read(self, h: Tensor, valid: Tensor) -> tuple[Tensor, Memory]:
+        """Run the first stream once: h_0 (B, N, D), valid (B, N) -> its end (B, N, D) and what the second stream needs of it."""
+        c, (B, N) = self._config, valid.shape
+        end, past = self.language(h, self.rotation(valid.cumsum(1) - 1, c.language, h), valid[:, None, None, :])
+        own = visible(c.suffix, h.device)
+        M = own.shape[0]
+        mask = torch.cat([valid[:, None, :].expand(B, M, N), own.expand(B, M, M)], dim=2).unsqueeze(1)
+        positions = valid.sum(1, keepdim=True) + torch.arange(M, device=h.device)
+        return end, Memory(past, self.rotation(positions, c.action, h), mask)
+
+    def velocity(self, batch: Batch, memory: Memory, x: Tensor, t: Tensor) -> Tensor:
+        """v(x_t, t): (B, C, A), (B,) -> (B, C, A)."""
+        h, condition = self.enter(batch, x, t)
+        h, _ = self.action(h, memory.by, memory.mask, condition, memory.past)
+        return self.leave(batch, self.action.finish(h, condition))
+
+    def path(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Noise e and time t of a training batch, given or drawn: (B, C, A), (B,)."""
+        actions = batch["actions"]
+        noise, time = batch.get("noise"), batch.get("time")
+        noise = torch.randn_like(actions) if noise is None else noise
+        return noise, self.draw_times(actions.shape[0], actions.device) if time is None else time
+
+    def against(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """The velocity at a point of the straight path, and the same less the path's own: (B, C, A) each."""
+        (noise, t), actions = self.path(batch), batch["actions"]
+        mixed = t[:, None, None]
+        _, memory = self.read(*self.embed(batch))
+        v = self.velocity(batch, memory, mixed * noise + (1 - mixed) * actions, t)
+        return v, v - (noise - actions)
+
+    def losses(self, batch: Batch) -> Tensor:
+        """(B,) how far the velocity is from the path's own."""
+        return self.error(batch, self.against(batch)[1])
+
+    def first_noise(self, batch: Batch) -> Tensor:
+        """Where sampling begins: (B, C, A)."""
+        ids, c = batch["input_ids"], self._config
+        if "noise" in batch:
+            return batch["noise"]
+        seeds = batch.get("noise_seed", torch.zeros(ids.shape[0], dtype=torch.long, device="cpu"))
+        return seeded_noise(seeds, c.chunk, c.action_dim, ids.device)
+
+    def sample(self, batch: Batch) -> list[tuple[float, Tensor, Tensor]]:
+        """Every Euler step as (t, velocity, x behind it)."""
+        _, memory = self.read(*self.embed(batch))
+        times = self.times(self._config.flow.steps)
+        return euler(lambda x, t: self.velocity(batch, memory, x, t), self.first_noise(batch), times)
+
+    def forward(self, batch: Batch) -> Tensor:
+        """(B, C, A) normalised actions, differentiable."""
+        return self.sample(batch)[-1][2]
+
+    @torch.no_grad()
+    def act(self, batch: Batch) -> Tensor:
+        """(B, C, A) normalised actions."""
+        y: Tensor = self(batch)
+        return y
+
+    def reset_parameters(self, seed: int) -> None:
+        """See `dtr.policies.initial`; norms begin neutral."""
+        depths = {name: stack.depth for name, stack in self.stacks().items()}
+        with torch.no_grad():
+            for name, p in self.named_parameters():
+                leaf = name.split(".")[-2]
+                if p.dim() == 1 or name.endswith("bias"):
+                    p.fill_(1.0 if "norm" in leaf and name.endswith("weight") else 0.0)
+                elif name.endswith(("embedding.weight", "position")):
+                    truncated_normal(p, 0.02, generator(seed, name))
+                else:
+                    residual = depths[name.split(".")[0]] if ".blocks." in name and leaf in ("proj", "fc2", "o", "down") else None
+                    rows = p[0].T if p.dim() == 3 else p  # one matrix (in, out) for every robot
+                    truncated_normal(p, fan_in_std(rows, residual), generator(seed, name))
+            for module in self.modules():
+                if isinstance(module, Norm):
+                    module.neutral()

@@ -1,0 +1,79 @@
+"""Official key names of pi0.5 (module tree of openpi `15a9616`, PyTorch path; lerobot puts `model.` before every key).
+
+Dead: Gemma's final norm and the expert's lm_head. The word table is tied to PaliGemma's lm_head; released files hold only that one.
+"""
+
+from __future__ import annotations
+
+from dtr.policies.checkpoint import KeyMap, Part, Tied
+
+Pairs = tuple[tuple[str, str], ...]
+SIGLIP_BLOCK = {
+    "layer_norm1": "norm1",
+    "self_attn.q_proj": "q",
+    "self_attn.k_proj": "k",
+    "self_attn.v_proj": "v",
+    "self_attn.out_proj": "o",
+    "layer_norm2": "norm2",
+    "mlp.fc1": "fc1",
+    "mlp.fc2": "fc2",
+}
+SOURCE = {"input_layernorm": "norm", "self_attn.k_proj": "k", "self_attn.v_proj": "v"}
+BLOCK = {
+    "self_attn.q_proj": "q",
+    "self_attn.o_proj": "o",
+    "post_attention_layernorm": "norm2",
+    "mlp.gate_proj": "gate",
+    "mlp.up_proj": "up",
+    "mlp.down_proj": "down",
+}
+
+
+def siglip(official: str) -> Pairs:
+    """Transformers' SigLIP tower."""
+    return (
+        (f"{official}.embeddings.patch_embedding.{{w}}", "vision.patch.{w}"),
+        (f"{official}.embeddings.position_embedding.weight", "vision.position"),
+        *((f"{official}.encoder.layers.{{i}}.{a}.{{w}}", f"vision.stack.blocks.{{i}}.{b}.{{w}}") for a, b in SIGLIP_BLOCK.items()),
+        (f"{official}.post_layernorm.{{w}}", "vision.norm.{w}"),
+    )
+
+
+def stream(layer: str, ours: str) -> Pairs:
+    """A stream whose layers are transformers' Gemma or Qwen; `dense` is the map of a norm that is steered."""
+    source, block = f"{ours}.sources.{{i}}", f"{ours}.stack.blocks.{{i}}"
+    return tuple(
+        (f"{layer}.{a}{dense}.{{w}}", f"{place}.{b}{dense}.{{w}}")
+        for place, names in ((source, SOURCE), (block, BLOCK))
+        for a, b in names.items()
+        for dense in (("", ".dense") if b.startswith("norm") else ("",))
+    )
+
+
+PROJECTIONS: Pairs = tuple(
+    (f"{a}.{{w}}", f"{b}.{{w}}")
+    for a, b in {
+        "action_in_proj": "action_in",
+        "action_out_proj": "action_out",
+        "time_mlp_in": "time_in",
+        "time_mlp_out": "time_out",
+    }.items()
+)
+_VLM, _EXPERT = "paligemma_with_expert.paligemma", "paligemma_with_expert.gemma_expert"
+PAIRS = (
+    *siglip(f"{_VLM}.model.vision_tower.vision_model"),
+    (f"{_VLM}.model.multi_modal_projector.linear.{{w}}", "projector.{w}"),
+    (f"{_VLM}.lm_head.weight", "language.embedding.weight"),
+    *stream(f"{_VLM}.model.language_model.layers.{{i}}", "language"),
+    (f"{_VLM}.model.language_model.norm.weight", "unused.language_norm.weight"),
+    *stream(f"{_EXPERT}.model.layers.{{i}}", "action"),
+    (f"{_EXPERT}.model.norm.dense.{{w}}", "action.norm.dense.{w}"),
+    (f"{_EXPERT}.lm_head.weight", "unused.expert_head.weight"),
+    *PROJECTIONS,
+)
+TIED = (Tied(f"{_VLM}.model.language_model.embed_tokens.weight", f"{_VLM}.lm_head.weight"),)
+
+KEYS = KeyMap({"weights": Part(PAIRS, tied=TIED)})
+"""One part, as openpi writes it."""
+LEROBOT_KEYS = KeyMap({"weights": Part(PAIRS, tied=TIED, prefix="model.")})
+"""The same as lerobot writes it."""
