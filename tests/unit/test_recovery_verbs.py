@@ -90,6 +90,14 @@ def test_a_plan_is_carried_out_on_the_way(place: Path) -> None:
     assert recover(place, "x.safetensors", policy=str(smaller), plan=str(plan)) == 2  # the plan is not for a policy that lost blocks
 
 
+def test_low_rank_recovery_writes_an_ordinary_policy(place: Path) -> None:
+    assert recover(place, "low_rank.safetensors", recipe=json.dumps(json.loads(RECIPE) | {"lora": {"rank": 2}})) == 0
+    loaded, before = load_policy(place / "low_rank.safetensors"), load_policy(place / "pretrained.safetensors")
+    assert loaded.header["provenance"]["recipe"]["lora"] == {"alpha": 16.0, "rank": 2}
+    name = "language.stack.blocks.0.q.weight"
+    assert torch.linalg.matrix_rank(loaded.policy.state_dict()[name] - before.policy.state_dict()[name], rtol=1e-3) <= 2
+
+
 def test_statistics_are_those_of_the_data_unless_the_recipe_keeps_the_policys(place: Path) -> None:
     assert recover(place, "fresh.safetensors") == 0
     assert recover(place, "kept.safetensors", recipe=json.dumps(json.loads(RECIPE) | {"statistics": "policy"})) == 0

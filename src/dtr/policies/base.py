@@ -53,6 +53,8 @@ class Policy(nn.Module, ABC):
     """
 
     name: ClassVar[str]
+    trained_whole: ClassVar[tuple[str, ...]] = ()
+    """Top-level modules that low-rank recovery trains in full, as the policy's authors do."""
 
     @classmethod
     @abstractmethod

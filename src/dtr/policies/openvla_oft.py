@@ -53,6 +53,7 @@ class OpenVLAOFT(Policy):
     """The policy; see the module's text for inputs and shapes."""
 
     name = "openvla_oft"
+    trained_whole = ("proprio", "action")
 
     def __init__(self, config: OpenVLAOFTConfig) -> None:
         super().__init__()

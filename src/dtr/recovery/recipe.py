@@ -24,6 +24,18 @@ STATISTICS = ("data", "policy")
 
 
 @dataclass(frozen=True)
+class Lora:
+    """`rank` r, `alpha`: the correction counts alpha / r."""
+
+    rank: int
+    alpha: float = 16.0
+
+    def __post_init__(self) -> None:
+        if self.rank < 1 or self.alpha <= 0:
+            raise BadConfig(f"recipe: lora expects rank >= 1 and alpha > 0, got {asdict(self)}: correct the recipe.")
+
+
+@dataclass(frozen=True)
 class Recipe:
     """`batch` samples a step, summed as `shards` micro-batches in a fixed order (so 1 or `shards` processes give the same weights).
 
@@ -31,7 +43,7 @@ class Recipe:
     of an exponential moving average of the weights, which is then what is kept (None: the last weights are kept).
     `statistics` "data" normalises by the quantiles of the training data and stores them with the policy, as OpenVLA-OFT does;
     "policy" keeps those that the policy came with. `val_fraction` of the episodes is held out; the curve has a point every
-    `report_every` steps.
+    `report_every` steps. `lora` trains low-rank corrections instead of all weights (lora.py).
     """
 
     steps: int
@@ -50,6 +62,7 @@ class Recipe:
     val_fraction: float = 0.0
     report_every: int = 100
     shards: int = 2
+    lora: Lora | None = None
 
     def __post_init__(self) -> None:
         for name, known in (("decay", DECAYS), ("statistics", STATISTICS)):
@@ -76,8 +89,8 @@ class Recipe:
         return self.lr * warm * (self.lr_final + (1 - self.lr_final) * left)
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON values, every default written out."""
-        return asdict(self)
+        """JSON values, every default written out; but `lora`, a later addition, only where it is asked for: older digests stay."""
+        return {key: value for key, value in asdict(self).items() if key != "lora" or value is not None}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Recipe:

@@ -21,6 +21,7 @@ from dtr.policies.file import load_policy, save_policy
 from dtr.policies.processor import Processor
 from dtr.provenance import sha256_file, write_run_record, write_text
 from dtr.recovery.batches import check, fitted
+from dtr.recovery.lora import adapt, merge
 from dtr.recovery.recipe import Recipe, read_recipe
 from dtr.recovery.train import Training, curve_text
 
@@ -62,8 +63,12 @@ def train_and_save(
     """The end of `recover` and `checkpoint`: train, write the policy with its loss curve, and only then forget the resumable state."""
     if args.device != "cpu" and args.processes > 1:
         raise BadConfig(f"training on {args.device} is one process's work, got --processes {args.processes}: leave it out.")
+    if recipe.lora is not None:
+        adapt(policy, recipe.lora, args.seed)
     training = Training(policy, processor, data, recipe, args.seed, args.state_dir, args.save_every)
     curve = training.run(args.processes)
+    if recipe.lora is not None:
+        merge(policy, training.probe())
     write_text(f"{args.out}.losses.jsonl", curve_text(curve))
     save_policy(args.out, policy, processor, provenance, plan)
     write_run_record(args.out, started, processes=args.processes, frames=len(data))

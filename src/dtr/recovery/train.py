@@ -23,7 +23,7 @@ import torch
 
 from dtr.data.dataset import Dataset
 from dtr.errors import BadConfig, Interrupted
-from dtr.policies.base import Policy
+from dtr.policies.base import Batch, Policy
 from dtr.policies.processor import Processor
 from dtr.progress import Progress
 from dtr.provenance import digest, sha256_bytes, write_text
@@ -54,7 +54,8 @@ class Training:
         self.flat = Flat(policy)
         theta = self.flat.theta
         self.state = State(theta, torch.zeros_like(theta), torch.zeros_like(theta), theta.clone() if recipe.ema else None)
-        weights = sha256_bytes(theta.cpu().numpy().tobytes())
+        frozen = [p for p in policy.parameters() if not p.requires_grad]
+        weights = sha256_bytes(b"".join(w.detach().cpu().numpy().tobytes() for w in (theta, *frozen)))
         self.name = digest([policy.name, policy.config.to_dict(), weights, processor.to_dict(), data.sha256, recipe.to_dict(), seed])
         self.path, self.curve_path = folder / f"state-{self.name}.safetensors", folder / f"losses-{self.name}.jsonl"
         self.interruption = Interruption()
@@ -75,6 +76,10 @@ class Training:
         self.flat.release()
         self.policy.eval()
         return state.curve
+
+    def probe(self) -> Batch:
+        """The first batch: something to compare two forms of the policy on."""
+        return self.batches.batch(self.order.draw(0), self.policy.device)
 
     def forget(self) -> None:
         """Delete the state, once the result is written: a later version of the stage must train anew, not take this one's weights."""

@@ -37,7 +37,7 @@ def check_config(config: Mapping[str, Any]) -> None:
             check_shapes(config, f"policies.{name}.model", policy["model"])
     for name, recipe in config["recipes"].items():
         try:
-            Recipe.from_dict({key: value for key, value in recipe.items() if key != "lora"})  # LoRA is recorded, not yet trained
+            Recipe.from_dict(recipe)
         except DtrError as error:
             raise type(error)(f"recipes.{name}: {error}") from error
 
