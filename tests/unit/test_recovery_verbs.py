@@ -103,7 +103,7 @@ def test_statistics_are_those_of_the_data_unless_the_recipe_keeps_the_policys(pl
     ("changes", "sentence"),
     [
         ({"policy": "no/such.safetensors"}, "there is no policy file no/such.safetensors"),
-        ({"data": "no/such"}, "run `dtr render`"),
+        ({"data": "no/such"}, "in no/such, got neither"),
         ({"recipe": '{"steps": 4, "batch": 7, "lr": 1}'}, "batch must be a multiple of shards"),
         ({"processes": "3"}, "must divide the recipe's 2 shards"),
     ],
