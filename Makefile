@@ -23,7 +23,7 @@ setup:
 	@envs/setup.sh
 
 table1: setup
-	@if [ -n "$(FRESH)" ]; then
+	@if [ "$(FRESH)" = 1 ]; then
 	    mkdir -p fresh/results
 	    ln -sfn ../../results/reported fresh/results/reported
 	    $(SNAKEMAKE) --directory fresh -- results/table1.csv

@@ -167,6 +167,15 @@ def test_a_table_half_made_can_be_cached(tmp_path, tmp_path_factory):
     assert "demonstrate" in world.plan("--", TABLE)  # the suites that are not cached
 
 
+@pytest.mark.parametrize(("fresh", "recomputes"), [("", False), ("0", False), ("1", True)])
+def test_only_fresh_1_recomputes_everything(tmp_path, fresh, recomputes):
+    shutil.copy2(ROOT / "Makefile", tmp_path)
+    world = World(tmp_path).fake_stages(tmp_path)
+    (tmp_path / "dtr").write_text("#!/bin/sh\n")
+    said = world.run("make", "--assume-old=setup", "table1", f"FRESH={fresh}", "SNAKEMAKE=echo snakemake")
+    assert ("--directory fresh" in said) == recomputes and ("live-n5" in said) != recomputes
+
+
 @pytest.mark.parametrize("action", ["pull", "push", "check"])
 def test_outside_the_repository_is_one_sentence(tmp_path, monkeypatch, capsys, action):
     monkeypatch.chdir(tmp_path)
