@@ -97,7 +97,7 @@ def test_agreement_counts_flips_on_common_keys(tmp_path: Path) -> None:
     episodes = session().roll_out(orders(tmp_path, ("plain",), (0.0, 0.5, 0.875)), tmp_path / "state", tmp_path / "out.jsonl")
     flipped = [replace(episodes[0], outcome="failure", trace="f" * 16), episodes[1]]
     found = agreement(flipped, episodes)
-    assert (found.pairs, found.same_outcome, found.identical, found.flipped) == (2, 1, 1, (episodes[0].key,))
+    assert (found.pairs, found.identical, found.flipped) == (2, 1, (episodes[0].key,))
     with pytest.raises(BadRecord, match="no initial state in common"):
         agreement(episodes[:1], episodes[1:])
 

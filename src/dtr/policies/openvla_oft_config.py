@@ -10,7 +10,6 @@ from dtr.errors import BadConfig
 from dtr.policies.decoder import LanguageConfig
 from dtr.policies.head import HeadConfig
 from dtr.policies.settings import parse, plain
-from dtr.policies.stack import StackShape
 from dtr.policies.vit import TowerConfig
 
 
@@ -63,15 +62,6 @@ class OpenVLAOFTConfig:
     def action_tokens(self) -> int:
         """Placeholders of one chunk."""
         return self.chunk * self.action_dim
-
-    def shapes(self) -> dict[str, StackShape]:
-        """Depth, kept blocks and read-out of every stack."""
-        return {
-            "vision.dino": self.dino.shape,
-            "vision.siglip": self.siglip.shape,
-            "language": self.language.shape,
-            "action": self.action.shape,
-        }
 
     def to_dict(self) -> dict[str, Any]:
         """JSON values."""
