@@ -3,7 +3,7 @@
 #   make table1 TRIALS=50    the same with all 50 states
 #   make table1 FRESH=1      recompute everything from nothing, in fresh/ (hours; resumable)
 #   make test                every check and test
-#   make bench               measured speed against plain references
+#   make bench               measured speed against plain references, and the agreement of batch sizes
 #   make lint                linters and type checker only
 
 SHELL := bash
@@ -23,7 +23,7 @@ setup:
 	@envs/setup.sh
 
 table1: setup
-	@if [ -n "$(FRESH)" ]; then
+	@if [ "$(FRESH)" = 1 ]; then
 	    mkdir -p fresh/results
 	    ln -sfn ../../results/reported fresh/results/reported
 	    $(SNAKEMAKE) --directory fresh -- results/table1.csv

@@ -1,9 +1,11 @@
 #!/usr/bin/env bash
 # Set this machine up: GL libraries, .venv, the locked packages, the `dtr` command. Asks nothing; takes a second when nothing changed.
 set -euo pipefail
-cd "$(dirname "$0")/.."
+cd -P "$(dirname "$0")/.."
 exec </dev/null
 venv=.venv
+stamp=$venv/dtr-installed # what was installed and in which folder; 'unfinished' until all of it is
+log=logs/setup-apt.log
 say() { printf 'setup: %s\n' "$*" >&2; }
 stop() { printf 'setup: error: %s\n' "$*" >&2; exit 2; }
 apt_install() { # as root install Debian packages, else say which are missing and why
@@ -13,11 +15,12 @@ apt_install() { # as root install Debian packages, else say which are missing an
     fi
     say "$why: installing $*"
     export DEBIAN_FRONTEND=noninteractive
-    if ! { apt-get install -y -qq "$@" || { apt-get update -qq && apt-get install -y -qq "$@"; }; } >/tmp/dtr-apt.$$.log 2>&1; then
-        tail -5 /tmp/dtr-apt.$$.log >&2
-        stop "$why, and 'apt-get install $*' failed (log: /tmp/dtr-apt.$$.log): install them by hand, then run the same command again."
+    mkdir -p "${log%/*}"
+    if ! { apt-get install -y -qq "$@" || { apt-get update -qq && apt-get install -y -qq "$@"; }; } >"$log" 2>&1; then
+        tail -5 "$log" >&2
+        stop "$why, and 'apt-get install $*' failed (log: $log): install them by hand, then run the same command again."
     fi
-    rm -f /tmp/dtr-apt.$$.log
+    rm -f "$log"
 }
 python_fits() { "$1" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null; }
 
@@ -33,8 +36,14 @@ if gl_missing; then
     apt_install "rendering needs EGL" libegl1 libegl-mesa0 libgl1-mesa-dri libopengl0
 fi
 
-# 2. The virtual environment.
-if ! [ -x "$venv/bin/python" ]; then
+# 2. The virtual environment. One without pip was interrupted while it was made. One that came with a copied checkout is no use either:
+# the first line of each of its scripts names the Python of the old folder.
+usable() {
+    [ -x "$venv/bin/python" ] && "$venv/bin/python" -m pip --version >/dev/null 2>&1 || return 1
+    ! [ -s "$stamp" ] || [ "$(cut -d' ' -f2- "$stamp")" = "$PWD" ]
+}
+if ! usable; then
+    PATH=${PATH//"$PWD/$venv/bin:"/} # make puts it first, and what is cleared must not be what clears
     python=
     for candidate in ${PYTHON:-python3 python3.11 python3.12 python3.13}; do
         if command -v "$candidate" >/dev/null && python_fits "$candidate"; then python=$candidate; break; fi
@@ -44,13 +53,13 @@ if ! [ -x "$venv/bin/python" ]; then
         apt_install "$python has no venv module" "python$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')-venv"
     fi
     say "creating $venv with $("$python" --version)"
-    "$python" -m venv "$venv"
+    "$python" -m venv --clear "$venv"
+    printf 'unfinished %s\n' "$PWD" >"$stamp"
 fi
 python_fits "$venv/bin/python" || stop "$venv holds $("$venv/bin/python" --version 2>&1): move it away and run the same command again."
 
-# 3. The packages. The stamp names the lock that was installed; it is written last, so an interrupted set-up goes on.
+# 3. The packages. The stamp names their lock only once all are there, so an interrupted set-up goes on.
 pip() { "$venv/bin/python" -m pip --disable-pip-version-check --no-input "$@"; }
-stamp=$venv/dtr-installed
 wanted=$(cat envs/lock.txt pyproject.toml envs/setup.sh | sha256sum | cut -d' ' -f1)" $PWD"
 if [ "$(cat "$stamp" 2>/dev/null || true)" != "$wanted" ]; then
     say "installing $(grep -c == envs/lock.txt) locked packages (a few minutes the first time)"

@@ -1,4 +1,4 @@
-"""Verb `bench`: how fast the hot paths are against plain references, measured here and now, one JSON file a benchmark.
+"""Verb `bench`: how fast the hot paths are against plain references, and how far batch sizes agree; one JSON file a benchmark.
 
 Claims about speed depend on the machine, so a file names it; ours and the reference alternate within one run, so that a
 machine that gets slower or faster meanwhile treats both alike.
@@ -30,8 +30,8 @@ def add_parser(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     listing = "\n".join(f"  {name:<10} {summary}" for name, (_, summary) in BENCHMARKS.items())
     parser = verbs.add_parser(
         "bench",
-        help="measure speed against plain references",
-        description=f"Measure speed against plain references on this machine:\n{listing}",
+        help="measure speed against plain references, and the agreement of batch sizes",
+        description=f"Measure speed against plain references and the agreement of batch sizes, on this machine:\n{listing}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("names", nargs="*", metavar="NAME", help="benchmarks to run (default: all)")

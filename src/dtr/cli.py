@@ -31,9 +31,12 @@ VERBS: dict[str, tuple[str, str]] = {
     "table": ("dtr.report.table", "put cells together to a table, or compare two tables"),
     "parity": ("dtr.parity", "compare our policy classes with golden values of the official code"),
     "doctor": ("dtr.doctor", "check what a run needs on this machine and say how to mend what is missing"),
-    "bench": ("dtr.bench", "measure stepping, rollout and scoring speed against plain references"),
+    "bench": ("dtr.bench", "measure speed of stepping, rollouts and scoring against plain references, and the agreement of batch sizes"),
     "suites": ("dtr.sim.freeze", "maintainers: regenerate the initial states of the embedded suites"),
-    "store": ("dtr.workflow.store", "maintainers: put artifacts and their Snakemake records into the DVC store; check it"),
+    "store": (
+        "dtr.workflow.store",
+        "pull: bring the cached artifacts; maintainers: push them and Snakemake's records into the store, check it",
+    ),
 }
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
 

@@ -10,6 +10,7 @@ import pytest
 
 from dtr.data.demonstrations import TaskDemonstrations, read_demonstrations, write_demonstrations
 from dtr.data.lerobot import read_lerobot
+from dtr.data.lerobot_writer import Frames, write_frames, write_meta
 from dtr.data.pictures import read_data, with_pictures
 from dtr.data.render import draw, render
 from dtr.errors import BadDemonstrations
@@ -42,6 +43,9 @@ def recorded() -> tuple[TaskDemonstrations, np.ndarray]:
 def test_the_pictures_drawn_again_are_those_seen(recorded: tuple[TaskDemonstrations, np.ndarray], tmp_path: Path) -> None:
     task, seen = recorded
     write_demonstrations(tmp_path / "raw", "embedded_goal", [task], {})
+    earlier = Frames(seen, task.state, task.actions, [3, 3], 0)
+    write_meta(tmp_path / "a", [write_frames(tmp_path / "a", k, earlier, 2 * k, 6 * k, 20) for k in range(2)], ["x"], 20, {})
+    (tmp_path / "a/data/notes.parquet").touch()  # no part of a data set
     for out in ("a", "b"):
         render(tmp_path / "raw", tmp_path / out, image_size=32)
     data = read_lerobot(tmp_path / "a")
@@ -51,6 +55,7 @@ def test_the_pictures_drawn_again_are_those_seen(recorded: tuple[TaskDemonstrati
     assert np.array_equal(data.actions, raw.actions) and np.array_equal(data.state, raw.state)
     assert data.episode.tolist() == [0, 0, 0, 1, 1, 1]
     assert data.instructions == (TASK.language,)
+    assert (tmp_path / "a/data/notes.parquet").exists()
     file = "data/chunk-000/file-000.parquet"
     assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()
 

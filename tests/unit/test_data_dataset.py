@@ -22,8 +22,8 @@ def counting() -> Dataset:
 
 
 def test_a_chunk_repeats_the_last_action_of_its_episode_and_never_reads_the_next() -> None:
-    chunks = counting().chunk(np.array([0, 1, 2, 3, 4]), 3)[:, :, 0]
-    assert chunks.tolist() == [[0, 1, 2], [1, 2, 2], [2, 2, 2], [3, 4, 4], [4, 4, 4]]
+    future = counting().future(np.array([0, 1, 2, 3, 4]), 3)
+    assert future.tolist() == [[0, 1, 2], [1, 2, 2], [2, 2, 2], [3, 4, 4], [4, 4, 4]]
 
 
 def test_hold_out_takes_whole_episodes_and_the_same_ones_every_time() -> None:

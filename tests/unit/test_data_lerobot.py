@@ -141,7 +141,7 @@ def test_an_info_without_its_fields_is_refused(folder: Path, wrong: dict[str, ob
 
 
 def test_no_data_set_at_all(tmp_path: Path) -> None:
-    with pytest.raises(BadDemonstrations, match=r"run .dtr render."):
+    with pytest.raises(BadDemonstrations, match=r"got neither: .* `dtr demonstrate`"):
         read_lerobot(tmp_path)
 
 

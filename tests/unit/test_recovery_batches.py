@@ -40,7 +40,7 @@ def test_a_batch_holds_the_normalised_samples_of_its_rows() -> None:
         "proprio": (3, 8),
         "actions": (3, 2, 7),
     }
-    expected = processor.targets(data.chunk(rows, 2))
+    expected = processor.targets(data.actions[data.future(rows, 2)])
     assert np.array_equal(batch["actions"], expected)
     assert np.array_equal(batch["actions"][0, 0], batch["actions"][0, 1])
     whole = processor.batch(data.images[rows], data.state[rows], [data.instructions[k] for k in data.task[rows]])

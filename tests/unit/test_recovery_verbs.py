@@ -23,10 +23,10 @@ def write(folder: Path, data: Dataset) -> Path:
     """`data` as a LeRobot data set, one file for each task."""
     files = []
     for task in range(len(data.instructions)):
-        of = data.select(data.task == task)
-        lengths = np.unique(of.episode, return_counts=True)[1].tolist()
-        episodes, rows = sum(len(f.lengths) for f in files), sum(sum(f.lengths) for f in files)
-        files.append(write_frames(folder, task, Frames(of.images, of.state, of.actions, lengths, task), episodes, rows, 20))
+        rows = data.task == task
+        lengths = np.unique(data.episode[rows], return_counts=True)[1].tolist()
+        frames = Frames(data.images[rows], data.state[rows], data.actions[rows], lengths, task)
+        files.append(write_frames(folder, task, frames, sum(len(f.lengths) for f in files), sum(sum(f.lengths) for f in files), 20))
     write_meta(folder, files, data.instructions, 20, {})
     return folder
 
@@ -111,9 +111,10 @@ def test_statistics_are_those_of_the_data_unless_the_recipe_keeps_the_policys(pl
     ("changes", "sentence"),
     [
         ({"policy": "no/such.safetensors"}, "there is no policy file no/such.safetensors"),
-        ({"data": "no/such"}, "run `dtr render`"),
+        ({"data": "no/such"}, "in no/such, got neither"),
         ({"recipe": '{"steps": 4, "batch": 7, "lr": 1}'}, "batch must be a multiple of shards"),
-        ({"processes": "3"}, "must divide the recipe's 2 shards"),
+        ({"processes": "3", "data": "no/such"}, "must divide the recipe's 2 shards, got 3"),  # said before anything is read
+        ({"processes": "0"}, "must divide the recipe's 2 shards, got 0"),
     ],
 )
 def test_what_is_wrong_is_one_sentence_and_exit_code_2(
@@ -123,6 +124,11 @@ def test_what_is_wrong_is_one_sentence_and_exit_code_2(
     said = capsys.readouterr().err.strip().splitlines()
     assert said[-1].startswith("error: ") and sentence in said[-1]
     assert not (place / "x.safetensors").exists()
+
+
+def test_processes_are_counted_before_a_checkpoint_reads_its_data(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert checkpoint(place, "x.safetensors", "state-x", data="no/such", processes="3") == 2
+    assert "must divide the recipe's 2 shards, got 3" in capsys.readouterr().err
 
 
 def test_a_truncated_policy_file_is_refused(place: Path, capsys: pytest.CaptureFixture[str]) -> None:

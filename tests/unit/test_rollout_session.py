@@ -13,8 +13,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from rollout_fakes import build_line, orders, walk
 
-from dtr.errors import BadConfig, BadRecord, UnknownName
+from dtr.errors import BadConfig, BadRecord, DiskFull, UnknownName
 from dtr.provenance import digest
+from dtr.rollout import video
 from dtr.rollout.agreement import agreement
 from dtr.rollout.episode import Journal
 from dtr.rollout.protocol import Protocol
@@ -106,6 +107,35 @@ def test_films_agree_with_the_records_or_are_refused(tmp_path: Path) -> None:
         session().film(jobs, wrong, tmp_path / "films")
 
 
+def test_an_error_that_is_over_when_filmed_is_filmed_and_no_bug(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    jobs = orders(tmp_path, ("plain",), (0.5, 0.875))
+    episodes = session().roll_out(jobs, tmp_path / "state", tmp_path / "out.jsonl")
+    failed = replace(episodes[0], outcome="error", steps=0, inferences=0, trace=None, error="the machine was busy")
+    session().film(jobs, {failed.key: failed, episodes[1].key: episodes[1]}, tmp_path / "films")
+    assert sorted(path.name for path in (tmp_path / "films").iterdir()) == ["fake.0.0.success.mp4", "fake.0.1.success.mp4"]
+    said = capsys.readouterr().err
+    assert "fake/0/0: its record is an error, and now it ended as success" in said and "films of 2 episodes" in said
+
+
+def test_an_error_while_filming_is_said_and_the_others_are_filmed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    jobs = orders(tmp_path, ("plain",), (0.5, 0.875))
+    known = {episode.key: episode for episode in session().roll_out(jobs, tmp_path / "state", tmp_path / "out.jsonl")}
+    crashing = [replace(job, task=replace(job.task, name="crash-always")) for job in jobs]
+    known = {key: replace(episode, task="crash-always") for key, episode in known.items()}
+    session().film(crashing, known, tmp_path / "films")
+    assert [path.name for path in (tmp_path / "films").iterdir()] == ["fake.0.1.success.mp4"]
+    said = capsys.readouterr().err
+    assert "no film of fake/0/0, which could not be run" in said and "films of 1 episodes" in said
+
+
+def test_a_film_that_lacks_pictures_is_not_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    encode = video.encode
+    monkeypatch.setattr(video, "encode", lambda path, pictures: encode(path, pictures[:4]))  # a full disk: OpenCV goes on in silence
+    with pytest.raises(DiskFull, match="should have 7 pictures, but 4 were written"):
+        write_film(tmp_path / "x.mp4", np.zeros((7, 16, 16, 3), np.uint8))
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_film_has_a_picture_for_every_step(tmp_path: Path) -> None:
     import cv2
 
@@ -132,7 +162,7 @@ def test_agreement_counts_flips_on_common_keys(tmp_path: Path) -> None:
     episodes = session().roll_out(orders(tmp_path, ("plain",), (0.0, 0.5, 0.875)), tmp_path / "state", tmp_path / "out.jsonl")
     flipped = [replace(episodes[0], outcome="failure", trace="f" * 16), episodes[1]]
     found = agreement(flipped, episodes)
-    assert (found.pairs, found.same_outcome, found.identical, found.flipped) == (2, 1, 1, (episodes[0].key,))
+    assert (found.pairs, found.identical, found.flipped) == (2, 1, (episodes[0].key,))
     with pytest.raises(BadRecord, match="no initial state in common"):
         agreement(episodes[:1], episodes[1:])
 
@@ -156,3 +186,5 @@ def test_names_of_episodes_to_film() -> None:
     for wrong in ("1/3", "9/0", "1"):
         with pytest.raises(UnknownName):
             film_key(wrong, tasks, protocol)
+    with pytest.raises(BadConfig, match=r"1/2 is of task 1, but the protocol p plays only 0, 3"):
+        film_key("1/2", tasks, replace(protocol, tasks=(3, 0)))

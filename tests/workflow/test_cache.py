@@ -8,6 +8,7 @@ import pytest
 import yaml
 from world import ROOT, World, git
 
+from dtr import cli
 from dtr.provenance import read_json
 from dtr.workflow.adoption import CACHED_S
 
@@ -154,9 +155,40 @@ def test_a_table_half_made_can_be_cached(tmp_path, tmp_path_factory):
     assert "error:" in world.run("dtr", "store", "push", check=False)
     assert "are not there" in world.run("dtr", "store", "push", "--partial")
     shutil.rmtree(world.folder / demos)
+    shutil.rmtree(world.folder / ".snakemake")
+    more = "artifacts/smoke/demos/embedded_spatial"
+    world.snakemake("--", more)
+    world.run("dtr", "store", "push", "--partial")  # here without the first ones, which stay cached
+    assert set(read_json(world.folder / "artifacts/smoke/records.json")) == {demos, more}
+    shutil.rmtree(world.folder / ".snakemake")
+    shutil.rmtree(world.folder / "artifacts")
     world.run("dtr", "store", "pull")
-    assert (world.folder / demos).is_dir() and world.plan("--", demos) == {}
+    assert (world.folder / demos).is_dir() and world.plan("--", demos, more) == {}
     assert "demonstrate" in world.plan("--", TABLE)  # the suites that are not cached
+
+
+@pytest.mark.parametrize(("fresh", "recomputes"), [("", False), ("0", False), ("1", True)])
+def test_only_fresh_1_recomputes_everything(tmp_path, fresh, recomputes):
+    shutil.copy2(ROOT / "Makefile", tmp_path)
+    world = World(tmp_path).fake_stages(tmp_path)
+    (tmp_path / "dtr").write_text("#!/bin/sh\n")
+    said = world.run("make", "--assume-old=setup", "table1", f"FRESH={fresh}", "SNAKEMAKE=echo snakemake")
+    assert ("--directory fresh" in said) == recomputes and ("live-n5" in said) != recomputes
+
+
+@pytest.mark.parametrize("action", ["pull", "push", "check"])
+def test_outside_the_repository_is_one_sentence(tmp_path, monkeypatch, capsys, action):
+    monkeypatch.chdir(tmp_path)
+    assert cli.run(["store", action]) == 2
+    said = capsys.readouterr()
+    assert "change to the repository's own folder" in said.err and said.err.count("\n") == 1 and not said.out
+
+
+def test_no_store_is_no_empty_store(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "dvc.yaml").touch()
+    assert cli.run(["store", "check"]) == 2
+    assert "git checkout -- store" in capsys.readouterr().err
 
 
 @pytest.mark.skipif(not (ROOT / "dvc.lock").exists(), reason="nothing is cached yet")

@@ -1,5 +1,6 @@
 """The command line: verbs are frozen, load alone, and fail with one sentence."""
 
+import argparse
 import subprocess
 import sys
 import types
@@ -24,6 +25,14 @@ def test_every_verb_has_help(verb):
     )
     assert result.returncode == 0, result.stderr
     assert f"dtr {verb}" in result.stdout
+    wordless = [action.dest for action in actions(cli.parser([verb]), verb) if not (action.help or "").strip()]
+    assert not wordless, f"`dtr {verb} --help` has no sentence for {wordless}"
+
+
+def actions(parser, verb):
+    """The arguments and options of one verb."""
+    (verbs,) = (action for action in parser._actions if isinstance(action, argparse._SubParsersAction))
+    return verbs.choices[verb]._actions
 
 
 def test_an_unknown_verb_is_answered_with_the_nearest(capsys):

@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from dtr.errors import BadConfig, DtrError, UnknownName
+from dtr.policies.openvla_oft_config import FULL_SIZE
 from dtr.workflow.config import check_config, read_sheet
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -23,6 +24,20 @@ def test_the_configurations_hold(scale):
     config = config_of(scale)
     check_config(config)
     assert len(read_sheet(ROOT / config["tables"]["table1"], config)) == 7
+
+
+def test_the_paper_scale_is_the_released_model():
+    policy = config_of("paper")["policies"]["openvla_oft"]
+    assert_stated(policy["model"], FULL_SIZE.to_dict(), "model")
+
+
+def assert_stated(stated, released, where):
+    """Every field that is stated has the released model's value."""
+    for name, value in stated.items():
+        if isinstance(value, dict):
+            assert_stated(value, released[name], f"{where}.{name}")
+        else:
+            assert value == released[name], f"{where}.{name}"
 
 
 def break_key(config):
@@ -49,6 +64,10 @@ def break_protocol(config):
     config["protocols"]["closed"]["trails"] = 5
 
 
+def break_samples(config):
+    config["calibrations"]["four"]["samples"] = 1  # has no standard error
+
+
 def break_calibration(config):
     config["policies"]["openvla_oft"]["calibration"] = "for"
 
@@ -62,6 +81,7 @@ def break_calibration(config):
         (break_recipe, "'pretrian'.*did you mean 'pretrain'"),
         (break_recipe_field, "recipes.recover.*stepz.*did you mean 'steps'"),
         (break_protocol, "protocols.closed.*trails|trails.*did you mean 'trials'"),
+        (break_samples, "calibrations.four.samples.*minimum of 2"),
         (break_calibration, "'for'.*did you mean 'four'"),
     ],
 )

@@ -68,15 +68,6 @@ class Dataset:
         ahead: NDArray[np.int64] = np.minimum(rows[:, None] + np.arange(length), self.last[rows][:, None])
         return ahead
 
-    def chunk(self, rows: NDArray[np.int64], length: int) -> NDArray[np.float32]:
-        """(B, K, A) the next K=`length` actions from each of `rows` (B,)."""
-        actions: NDArray[np.float32] = self.actions[self.future(rows, length)]
-        return actions
-
-    def select(self, rows: NDArray[np.int64] | NDArray[np.bool_]) -> Dataset:
-        """Only `rows`, in ascending order."""
-        return Dataset(self.images[rows], self.state[rows], self.actions[rows], self.episode[rows], self.task[rows], self.instructions)
-
     def hold_out(self, fraction: float, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Rows to train on and rows held out: whole episodes, round(fraction * E) of them, drawn by `seed`."""
         episodes = np.unique(self.episode)

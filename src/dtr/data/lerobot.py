@@ -87,7 +87,8 @@ def read_info(folder: str | Path) -> Mapping[str, Any]:
         version = str(info["codebase_version"])
     except (OSError, json.JSONDecodeError, KeyError) as error:
         raise BadDemonstrations(
-            f"expected a LeRobot v3 data set in {folder}, but its meta/info.json is missing or no JSON: run `dtr render`."
+            f"expected raw demonstrations (meta.json) or a LeRobot v3 data set (meta/info.json) in {folder}, got neither: "
+            "name another folder, fetch it again, or record demonstrations with `dtr demonstrate`."
         ) from error
     if not version.startswith("v3"):
         raise BadDemonstrations(f"expected LeRobot layout v3 in {folder}, got {version}: convert it with LeRobot's own converter.")

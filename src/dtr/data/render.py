@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dtr.data.demonstrations import TaskDemonstrations, demonstrations_sha256, read_demonstrations, read_meta
-from dtr.data.lerobot_writer import FileRecord, Frames, write_frames, write_meta
+from dtr.data.lerobot_writer import FileRecord, Frames, clear, write_frames, write_meta
 from dtr.errors import BadDemonstrations
 from dtr.lifeline import helpers
 from dtr.progress import Progress
@@ -36,7 +36,7 @@ def render(folder: Path, out: Path, image_size: int = 64, processes: int = 1) ->
     instructions = list(dict.fromkeys(task.language for task in tasks))
     first_episode = np.concatenate([[0], np.cumsum([t.episodes for t in tasks])])
     first_frame = np.concatenate([[0], np.cumsum([len(t.episode) for t in tasks])])
-    (out / "meta/info.json").unlink(missing_ok=True)  # unfinished from here on
+    clear(out)
     jobs = [
         (suite, task, out, k, instructions.index(task.language), int(first_episode[k]), int(first_frame[k]), image_size)
         for k, task in enumerate(tasks)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from dtr.errors import unknown
 from dtr.policies.gate import Gate
-from dtr.policies.stack import Stack, StackShape
+from dtr.policies.stack import Stack
 
 Batch = dict[str, Tensor]
 """Model inputs by name; each policy's class says which and of what shape."""
@@ -38,9 +38,6 @@ class PolicyConfig(Protocol):
 
     def to_dict(self) -> dict[str, Any]:
         """JSON values; the class's `from_dict` gives the same configuration back."""
-
-    def shapes(self) -> dict[str, StackShape]:
-        """Depth, kept blocks and read-out of every stack, by name."""
 
     def text_length(self, prompt: int) -> int:
         """Length of `input_ids` for an instruction of `prompt` tokens."""

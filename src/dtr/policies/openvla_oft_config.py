@@ -10,7 +10,6 @@ from dtr.errors import BadConfig
 from dtr.policies.decoder import LanguageConfig
 from dtr.policies.head import HeadConfig
 from dtr.policies.settings import parse, plain
-from dtr.policies.stack import StackShape
 from dtr.policies.vit import TowerConfig
 
 
@@ -67,15 +66,6 @@ class OpenVLAOFTConfig:
     def text_length(self, prompt: int) -> int:
         """Length of `input_ids` for a prompt of so many tokens: BOS, the empty token and stop stand around it and the chunk."""
         return prompt + self.action_tokens + 3
-
-    def shapes(self) -> dict[str, StackShape]:
-        """Depth, kept blocks and read-out of every stack."""
-        return {
-            "vision.dino": self.dino.shape,
-            "vision.siglip": self.siglip.shape,
-            "language": self.language.shape,
-            "action": self.action.shape,
-        }
 
     def to_dict(self) -> dict[str, Any]:
         """JSON values."""

@@ -28,6 +28,7 @@ from dtr.policies.tokenizer import WordTokenizer
 from dtr.recovery.batches import Rows, check, fitted
 from dtr.recovery.recipe import read_recipe
 from dtr.recovery.recover import add_training_arguments, train_and_save
+from dtr.recovery.team import check_size
 
 SPECIAL = {"pad": 0, "bos": 1, "stop": 2, "empty": 3, "placeholder": 4}
 UNKNOWN, FIRST_WORD = 5, 6
@@ -80,6 +81,7 @@ def run(args: argparse.Namespace) -> None:
     """The verb."""
     started = time.time()
     recipe, settings = read_recipe(args.recipe), read_settings(args.config)
+    check_size(args.processes, recipe.shards)
     data = read_data(args.data, args.image_size or image_size(settings), args.pictures, args.processes)
     rows, _ = data.hold_out(recipe.val_fraction, args.seed)
     policy, processor = newborn(settings, data, rows, [args.words], args.seed)

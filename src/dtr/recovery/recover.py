@@ -23,13 +23,16 @@ from dtr.provenance import sha256_file, write_run_record, write_text
 from dtr.recovery.batches import check, fitted
 from dtr.recovery.lora import adapt, merge
 from dtr.recovery.recipe import Recipe, read_recipe
+from dtr.recovery.team import check_size
 from dtr.recovery.train import Training, curve_text
 
 
 def run(args: argparse.Namespace) -> None:
     """The verb."""
     started = time.time()
-    recipe, loaded = read_recipe(args.recipe), load_policy(args.policy, args.device)
+    recipe = read_recipe(args.recipe)
+    check_size(args.processes, recipe.shards)  # before minutes of reading and drawing
+    loaded = load_policy(args.policy, args.device)
     policy, processor, plan = loaded.policy, loaded.processor, loaded.header["plan"]
     if args.plan is not None:
         chosen = read_plan(args.plan)

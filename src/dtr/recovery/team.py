@@ -23,7 +23,13 @@ from types import TracebackType
 import torch
 from torch import Tensor
 
-from dtr.errors import DtrError
+from dtr.errors import BadConfig, DtrError
+
+
+def check_size(size: int, shards: int) -> None:
+    """Raises BadConfig unless each of `size` processes has the same number of `shards` to compute."""
+    if size < 1 or shards % size:
+        raise BadConfig(f"the number of processes must divide the recipe's {shards} shards, got {size}: choose another --processes.")
 
 
 class Team:
@@ -31,8 +37,7 @@ class Team:
 
     def __init__(self, size: int, shards: int, width: int, work: Callable[[Team], None]) -> None:
         """`width` P, the length of a gradient."""
-        if shards % size:
-            raise DtrError(f"the number of processes must divide the recipe's {shards} shards, got {size}: choose another --processes.")
+        check_size(size, shards)
         self.size, self.shards, self.rank, self.work = size, shards, 0, work
         # Two tables in turn: while a slow process still reads step k, a fast one may write step k+1, but no further.
         self.memory = mmap.mmap(-1, 2 * shards * (width + 1) * 4)

@@ -17,11 +17,6 @@ class Agreement:
     identical: int
     flipped: tuple[Key, ...]
 
-    @property
-    def same_outcome(self) -> int:
-        """Pairs with the same outcome."""
-        return self.pairs - len(self.flipped)
-
 
 def agreement(one: Sequence[Episode], other: Sequence[Episode]) -> Agreement:
     """Compare episodes by key; keys of one side only are left out. Raises BadRecord when there is no common key."""

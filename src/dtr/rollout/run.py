@@ -96,6 +96,12 @@ def film_key(text: str, tasks: Suite, protocol: Protocol) -> Key:
     known = {str(task.index): task.index for task in tasks.tasks} | {task.name: task.index for task in tasks.tasks}
     if name not in known or not state.isdigit() or int(state) >= protocol.trials:
         raise unknown("episode", text, [f"{task.name}/0" for task in tasks.tasks], f"(TASK/STATE with a state below {protocol.trials})")
+    if protocol.tasks is not None and known[name] not in protocol.tasks:
+        played = ", ".join(map(str, sorted(protocol.tasks)))
+        raise BadConfig(
+            f"--episodes {text} is of task {known[name]}, but the protocol {protocol.name} plays only {played}: "
+            "choose one of these, or add the task to the protocol's `tasks`."
+        )
     return Key(tasks.name, known[name], int(state), protocol.seed)
 
 

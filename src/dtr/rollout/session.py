@@ -79,22 +79,32 @@ class Session:
         return Episode(*name, outcome, steps, inferences, trace, result.error, self.conditions, self.policy)
 
     def film(self, orders: Sequence[Order], known: Mapping[Key, Episode], folder: Path) -> None:
-        """Play the orders once more with every step rendered. Raises BadRecord when one of them ends otherwise than it did."""
-        last = []
+        """Play the orders once more with every step rendered. Raises BadRecord when one of them ends otherwise than it did.
+
+        An `error` is no end: one in the record may be over now, and one that comes while filming is the machine's, not the episode's.
+        """
+        last, films = [], 0
         with closing(self.engine.run([replace(order, film=True) for order in orders])) as results:
             for result in results:
                 again, key = self.record(result), result.order.key
-                if again != known[key]:
+                if again.outcome == "error":
+                    print(f"warning: no film of {key}, which could not be run: {again.error}", file=sys.stderr)
+                    continue
+                if known[key].outcome == "error":
+                    now = f"its record is an error, and now it ended as {again.outcome}"
+                    print(f"warning: {key}: {now}; the same command plays it again and mends the record.", file=sys.stderr)
+                elif again != known[key]:
                     raise BadRecord(
                         f"filmed, {key} ended otherwise: expected {known[key].line.strip()}, got {again.line.strip()}; this is a bug."
                     )
                 if result.finished is not None and result.finished.film is not None:
+                    films += 1
                     write_film(folder / f"{key.suite}.{key.task_index}.{key.init_state}.{again.outcome}.mp4", result.finished.film)
                     if again.outcome == "failure":
                         last.append((key, result.finished.film[-1]))
         if last:
             write_contact_sheet(folder / "failures.png", [(str(key), picture) for key, picture in sorted(last, key=lambda item: item[0])])
-        print(f"films of {len(orders)} episodes in {folder}", file=sys.stderr)
+        print(f"films of {films} episodes in {folder}", file=sys.stderr)
 
 
 @contextmanager

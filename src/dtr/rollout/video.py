@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dtr.errors import MissingLibrary
+from dtr.errors import DiskFull, MissingLibrary
 from dtr.provenance import atomic_path
 from dtr.rollout.worker import Array
 
@@ -22,22 +22,47 @@ SIDE = 256
 
 
 def write_film(path: Path, film: Array) -> None:
-    """Write (N, H, W, 3) uint8 pictures, one a control step, as an MP4 in real time (20 a second). Raises MissingLibrary."""
+    """Write (N, H, W, 3) uint8 pictures, one a control step, as an MP4 in real time (20 a second). Raises MissingLibrary, DiskFull."""
+    with atomic_path(path) as temporary:
+        written = temporary.with_suffix(".mp4")  # OpenCV chooses the container by the ending
+        try:
+            written.touch()  # OpenCV would take a folder that may not be written to for a missing encoder
+            encode(written, enlarge(film))
+            found = count_pictures(written)
+            if found != len(film):  # OpenCV reports no full disk
+                raise DiskFull(
+                    f"{path} should have {len(film)} pictures, but {found} were written, as on a full disk: "
+                    "free some space there and run the same command again."
+                )
+            written.replace(temporary)
+        finally:
+            written.unlink(missing_ok=True)
+
+
+def encode(path: Path, pictures: Array) -> None:
+    """Write (N, H, W, 3) uint8 pictures with the first encoder that is there. Raises MissingLibrary."""
     import cv2
 
-    pictures = enlarge(film)
     size = (pictures.shape[2], pictures.shape[1])
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.stem}.partial.mp4")  # OpenCV chooses the container by the ending
     for codec in CODECS:
-        writer = cv2.VideoWriter(str(partial), cv2.VideoWriter.fourcc(*codec), STEPS_PER_S, size)
+        writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*codec), STEPS_PER_S, size)
         if writer.isOpened():
             for picture in pictures:
                 writer.write(np.ascontiguousarray(picture[:, :, ::-1]))
             writer.release()
-            partial.replace(path)
             return
     raise MissingLibrary(f"OpenCV has none of the encoders {', '.join(CODECS)}: install opencv-python-headless with `make setup`.")
+
+
+def count_pictures(path: Path) -> int:
+    """How many pictures of a film can be read back."""
+    import cv2
+
+    capture, count = cv2.VideoCapture(str(path)), 0
+    while capture.grab():
+        count += 1
+    capture.release()
+    return count
 
 
 def write_contact_sheet(path: Path, pictures: Sequence[tuple[str, Array]], columns: int = 4) -> None:

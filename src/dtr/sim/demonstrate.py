@@ -58,19 +58,19 @@ class Order:
 def add_parser(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the verb `demonstrate` to the command line."""
     parser = verbs.add_parser("demonstrate", help="record the scripted expert in a suite")
-    parser.add_argument("--suite", required=True)
+    parser.add_argument("--suite", required=True, help="suite to record, for example embedded_spatial")
     parser.add_argument("--episodes", type=int, required=True, help="successful episodes to keep for each task")
     parser.add_argument("--noise", type=float, default=0.1, help="strength of the noise on the executed action (action units)")
     parser.add_argument("--scatter", type=int, default=0, help="most steps of a random push before an episode is recorded")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=0, help="of scenes, pushes and noise (default 0)")
     parser.add_argument(
         "--checks", type=int, default=10, help="fixed initial states a task on which the expert's success without noise is counted"
     )
     parser.add_argument(
         "--let-go-m", type=float, default=LET_GO_M, help=f"metres above the release point at which it lets go (default {LET_GO_M})"
     )
-    parser.add_argument("--processes", type=int, default=1)
-    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--processes", type=int, default=1, help="tasks recorded at a time; no result depends on it (default 1)")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the demonstrations: meta.json and one archive a task")
     parser.set_defaults(run=run)
 
 

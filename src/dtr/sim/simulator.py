@@ -87,10 +87,6 @@ class Simulator:
             return self.stepping.step(np.asarray(action, dtype=np.float64))
         return bool(self.env.step(np.asarray(action, dtype=np.float64))[2])
 
-    def succeeded(self) -> bool:
-        """Whether the goal predicate of the task holds for the last step."""
-        return bool(self.env._check_success())
-
     def observe(self) -> Frame:
         """Draw both cameras and read the arm, now."""
         if self.cameras is None:

@@ -11,14 +11,14 @@ import argparse
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from dtr.errors import BadRecord, MissingAssets
-from dtr.provenance import write_json
+from dtr.provenance import read_json, write_json
 from dtr.workflow.adoption import adopt, content, from_cache, records
 
 STORE = Path("store")
@@ -81,17 +81,32 @@ def push(partial: bool = False) -> None:
         raise BadRecord(
             "not everything that dvc.yaml names is up to date: run `snakemake -- results/table1.csv` and look at `snakemake -n`."
         )
-    entries = {
+    index = Path(f"artifacts/{scale}/records.json")
+    entries = cached_elsewhere(index, outs) | {
         artifact: {"content": content(Path(artifact)), "record": record}
         for artifact, record in records()
-        if Path(artifact).exists() and any(Path(artifact).is_relative_to(out) for out in outs)
+        if Path(artifact).exists() and lies_in(outs, artifact)
     }
-    write_json(Path(f"artifacts/{scale}/records.json"), entries)
+    write_json(index, entries)
     run_tool("dvc", "commit", "--force", "--quiet", *here, "records")
     run_tool("dvc", "push", "--quiet", *here, "records")
     run_tool("dvc", "gc", "--workspace", "--cloud", "--force", "--quiet")
     absent = f"; {len(stages) - len(here) - 1} stages are not there" if partial else ""
     print(f"store: {len(entries)} artifacts, {check():.1f} MB{absent}; commit store/ and dvc.lock")
+
+
+def cached_elsewhere(index: Path, outs: Collection[Path]) -> dict[str, Any]:
+    """The cached entries of what dvc.lock lists beside `outs`: stages that stay in the cache need not be on this disk."""
+    others = [Path(path) for path in locked() if Path(path) != index and Path(path) not in outs]
+    if not others or str(index) not in locked():
+        return {}
+    run_tool("dvc", "pull", "--quiet", "--force", str(index))
+    return {artifact: entry for artifact, entry in read_json(index).items() if lies_in(others, artifact)}
+
+
+def lies_in(outs: Iterable[Path], artifact: str) -> bool:
+    """Whether an artifact is one of `outs`, or in a folder that is."""
+    return any(Path(artifact).is_relative_to(out) for out in outs)
 
 
 def stage_outputs() -> dict[str, list[Path]]:
@@ -106,6 +121,8 @@ def stage_outputs() -> dict[str, list[Path]]:
 
 def check() -> float:
     """Megabytes in the store. Raises BadRecord when it is too large, MissingAssets when it lacks something."""
+    if not STORE.is_dir():
+        raise MissingAssets(f"{STORE}/ is not here, so it lacks every cached artifact: bring it back with `git checkout -- {STORE}`.")
     size_mb = sum(path.stat().st_size for path in STORE.rglob("*") if path.is_file()) / 1e6
     if size_mb > LIMIT_MB:
         raise BadRecord(f"{STORE}/ holds {size_mb:.1f} MB, more than the {LIMIT_MB:.0f} that a clone should carry: cache less in dvc.yaml.")
@@ -118,13 +135,15 @@ def check() -> float:
 def add_parser(verbs: Any) -> None:
     """Declare `dtr store`."""
     p = verbs.add_parser("store", help="cached artifacts: pull what is missing; maintainers: push, check")
-    p.add_argument("action", choices=["pull", "push", "check"])
+    p.add_argument("action", choices=["pull", "push", "check"], help="pull what is cached and not here, push what is here, check the store")
     p.add_argument("--partial", action="store_true", help="push: only the stages of dvc.yaml whose files are all here")
     p.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> None:
     """The verb."""
+    if not Path("dvc.yaml").exists():
+        raise MissingAssets(f"there is no dvc.yaml in {Path.cwd()}, so nothing says what is cached: change to the repository's own folder.")
     if args.action == "check":
         print(f"store: {check():.1f} MB")
     elif args.action == "push":
