@@ -13,6 +13,7 @@ from jsonschema.exceptions import best_match
 
 from dtr.dropping.cut import parse_cut
 from dtr.errors import BadConfig, DtrError, UnknownName, unknown
+from dtr.hub.manifest import read_manifest
 from dtr.records import schema
 from dtr.recovery.recipe import Recipe
 
@@ -30,6 +31,8 @@ def check_config(config: Mapping[str, Any]) -> None:
         if "pretraining" in policy:
             require("mixture", policy["pretraining"]["data"], config["data"], f"policies.{name}.pretraining.data names it.")
             require("recipe", policy["pretraining"]["recipe"], config["recipes"], f"policies.{name}.pretraining.recipe names it.")
+        if "hub" in policy:
+            check_published(name, policy, config["data"])
     for name, protocol in config["protocols"].items():
         check({"name": name, **protocol}, "protocol", f"protocols.{name}")
     for name, recipe in config["recipes"].items():
@@ -37,6 +40,16 @@ def check_config(config: Mapping[str, Any]) -> None:
             Recipe.from_dict({key: value for key, value in recipe.items() if key != "lora"})  # LoRA is recorded, not yet trained
         except DtrError as error:
             raise type(error)(f"recipes.{name}: {error}") from error
+
+
+def check_published(name: str, policy: Mapping[str, Any], data: Iterable[str]) -> None:
+    """Raise BadConfig or UnknownName when a published policy cannot be what its manifest says."""
+    try:
+        manifest = read_manifest(policy["class"], policy["hub"])
+    except DtrError as error:
+        raise type(error)(f"policies.{name}: {error}") from error
+    if "data" in manifest.statistics:
+        require("mixture", manifest.statistics["data"], data, f"policies.{name}.hub.statistics.data names it.")
 
 
 def check(value: Mapping[str, Any], kind: str, where: str) -> None:

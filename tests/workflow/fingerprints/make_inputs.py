@@ -53,6 +53,7 @@ def main():
     )
     loaded = load_policy(policy)
     save_policy(INPUTS / "policy.safetensors", loaded.policy, loaded.processor, {"stage": "fingerprint"})
+    dtr("export", "--policy", INPUTS / "policy.safetensors", "--out", INPUTS / "official")
     protocol = Protocol.read(SUCCESS["protocol"])
     for name, outcomes in (("arm", "110111"), ("baseline", "010010")):
         fixed = {
