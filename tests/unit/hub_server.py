@@ -11,10 +11,10 @@ REVISION = "89abcdef0123456789abcdef0123456789abcdef"
 
 
 class Hub:
-    """`files` by name. `gated`: asks for a licence. `lies`: promises other hashes. `short`: bytes that are sent at most. `ranges`: where downloads began. `asked`: requests."""
+    """`files` by name. `gated`: asks for a licence. `short`: sends so many bytes at most. `ranges`: where downloads began."""
 
     def __init__(self, files: dict[str, bytes], kind: str = "models") -> None:
-        self.files, self.gated, self.lies, self.ranges, self.asked = files, False, False, [], 0
+        self.files, self.gated, self.ranges, self.asked = files, False, [], 0
         self.short: int | None = None
         hub, prefix = self, "" if kind == "models" else f"{kind}/"
 
@@ -68,7 +68,7 @@ class Hub:
         """What the API says: large files bear their hash, small ones only a size."""
         siblings = []
         for name, data in self.files.items():
-            sha256 = hashlib.sha256(data + b"!" * self.lies).hexdigest()
+            sha256 = hashlib.sha256(data).hexdigest()
             large = {"lfs": {"sha256": sha256, "size": len(data), "pointerSize": 100}} if name.endswith(".safetensors") else {}
             siblings.append({"rfilename": name, "size": len(data), "blobId": "0" * 40, **large})
         return {"_id": "0", "id": "some/repo", "modelId": "some/repo", "sha": REVISION, "siblings": siblings, "tags": [], "private": False}

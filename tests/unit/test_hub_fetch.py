@@ -97,7 +97,7 @@ def test_failures_on_the_way_are_one_sentence(hub, tmp_path, monkeypatch):
 
 def test_a_download_that_breaks_off_is_one_sentence(hub, tmp_path):
     hub.short = 5000
-    with pytest.raises(FetchFailed, match="model.safetensors of some/repo broke off on the way"):
+    with pytest.raises(FetchFailed, match=r"model.safetensors of some/repo broke off on the way"):
         fetch(source(), HuggingFace(hub.endpoint), tmp_path)
     hub.short = None
     fetch(source("model.safetensors"), HuggingFace(hub.endpoint), tmp_path)
