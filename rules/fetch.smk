@@ -1,5 +1,8 @@
-# What this project cannot make: published weights and demonstrations. Until it fetches them itself, it says which file to put where.
+# What others publish: weights and demonstrations, at a pinned revision. Fetched files are kept under work/, so a killed run goes on and
+# two entries share what they have in common; only what `dtr import` makes of them is an artifact.
 rule fetch_policy:
+    input:
+        data=lambda w: targets.measured(w.policy),
     output:
         policy=paths.PRETRAINED,
     log:
@@ -7,10 +10,12 @@ rule fetch_policy:
     wildcard_constraints:
         policy=targets.of_origin("policies", "hub"),
     params:
-        hub=lambda w: config["policies"][w.policy]["hub"],
+        stage=token("import"),
+        entry=lambda w: targets.published("policies", w.policy),
+        data=lambda w, input: f"--data {input.data}" if input.data else "",
     shell:
-        "{{ echo 'error: expected {output.policy}, made from {params.hub}: put the policy file there and run the same command again.'; exit 2; }}"
-        " 2>&1 | tee -i {log}"
+        "(dtr fetch --config {params.entry:q}"
+        " && dtr import --config {params.entry:q} {params.data} --out {output.policy}) 2>&1 | tee -i {log}"
 
 
 rule fetch_demonstrations:
@@ -21,7 +26,6 @@ rule fetch_demonstrations:
     wildcard_constraints:
         suite=targets.of_origin("demos", "hub"),
     params:
-        hub=lambda w: config["demos"][w.suite]["hub"],
+        entry=lambda w: targets.published("demos", w.suite),
     shell:
-        "{{ echo 'error: expected the folder {output.data}, {params.hub}: put it there and run the same command again.'; exit 2; }}"
-        " 2>&1 | tee -i {log}"
+        "dtr fetch --config {params.entry:q} --out {output.data} 2>&1 | tee -i {log}"

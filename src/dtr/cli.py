@@ -19,6 +19,9 @@ from importlib.metadata import version
 from dtr.errors import DtrError, Interrupted, unknown
 
 VERBS: dict[str, tuple[str, str]] = {
+    "fetch": ("dtr.hub.fetch", "fetch published weights or demonstrations at a pinned revision (resumable)"),
+    "import": ("dtr.hub.importing", "make a policy file of published weights"),
+    "export": ("dtr.hub.export", "write a policy back under upstream's names and files"),
     "checkpoint": ("dtr.recovery.pretrain", "make the policy that everything starts from (embedded scale: pretrain it; resumable)"),
     "demonstrate": ("dtr.sim.demonstrate", "let the scripted expert record demonstrations of a suite"),
     "render": ("dtr.data.render", "re-render demonstrations into LeRobot v3 layout"),

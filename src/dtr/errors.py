@@ -46,6 +46,10 @@ class MissingAssets(DtrError):
     """Simulator assets (meshes, textures, initial states) that are not on this machine."""
 
 
+class FetchFailed(DtrError):
+    """A published file that does not come: no network, no licence accepted, no such revision, other bytes than were promised."""
+
+
 class DiskFull(DtrError):
     """The disk had no room; nothing half-written was left under its final name."""
 

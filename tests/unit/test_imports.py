@@ -27,6 +27,7 @@ ARROWS = {
     "recovery": {"data", "dropping", "policies", "sim"},
     "importance": {"cost", "data", "dropping", "policies", "recovery"},
     "rollout": {"dropping", "policies", "sim"},
+    "hub": {"cost", "data", "dropping", "policies", "recovery"},
     "report": {"cost", "dropping", "importance", "policies", "recovery", "rollout"},
 } | {name: set() for name in GROUND}
 """Part of dtr -> the parts that it may import beside GROUND. Parts that are not named here are at the top: nothing below imports them."""

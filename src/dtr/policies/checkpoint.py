@@ -1,8 +1,8 @@
 """Official weights <-> ours, strictly: every official key is mapped, declared dead, or an error; every weight of ours is filled once.
 
 A key map is a list of pairs of templates, `{i}` a block index: ("blocks.{i}.attn.qkv.{w}", "dino.stack.blocks.{i}.qkv.{w}").
-Official weights come in parts (a VLM, an action head, ...), each a mapping of its own; `prefix` is what wraps every key of a part
-(DDP's `module.`).
+Official weights come in parts (a VLM, an action head, ...), each a mapping of its own. What wraps every key of a part (DDP's `module.`,
+lerobot's `model.`, torch.compile's `_orig_mod.`) is found from the keys and taken off; `prefix` is what export puts on.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
+from itertools import permutations
 
 from torch import Tensor
 
@@ -18,9 +20,14 @@ from dtr.policies.base import Policy
 from dtr.policies.file import fill
 
 Parts = Mapping[str, Mapping[str, Tensor]]
+Names = Mapping[str, Iterable[str]]
+"""The official keys of every part."""
 FIELDS = {"i": r"(?P<i>\d+)", "k": r"(?P<k>\d+)", "w": r"(?P<w>weight|bias)"}
+WRAPPERS = ("module.", "model.", "_orig_mod.")
+"""Distributed training, lerobot's policies and compiled modules put these in front of every key, in any order."""
 
 
+@cache
 def _pattern(template: str) -> re.Pattern[str]:
     """The regular expression of a template."""
     escaped = re.escape(template).replace(r"\{", "{").replace(r"\}", "}")
@@ -38,28 +45,41 @@ class Tied:
 
 @dataclass(frozen=True)
 class Part:
-    """One official file: `pairs` of (official, ours) templates, patterns of `dead` official keys, the `prefix` of every key, and keys
-    that are `tied`."""
+    """One official file: `pairs` of (official, ours) templates, patterns of `dead` official keys, the `prefix` that export puts on, second
+    names that are `tied`, and the `file` that export writes: `.pt` by torch.save, else safetensors."""
 
     pairs: tuple[tuple[str, str], ...]
     dead: tuple[str, ...] = ()
     prefix: str = ""
     tied: tuple[Tied, ...] = ()
+    file: str = "model.safetensors"
 
-    def single(self, part: str, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The weights without second names. BadCheckpoint when a weight differs under its two names."""
-        left = dict(weights)
-        for tie in self.tied:
-            for prefix in {self.prefix, ""}:
-                tensor = left.pop(prefix + tie.also, None)
-                if tensor is not None and not tensor.equal(left.setdefault(prefix + tie.key, tensor)):
-                    raise BadCheckpoint(f"{tie.also} and {tie.key} in {part} are one weight and differ: import an untouched checkpoint.")
-        return left
+    def ours(self, bare: str) -> str | None:
+        """Our name of an official key without its wrapper, None when it has none."""
+        return _translate(bare, self.pairs)
 
-    def double(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The weights with the second names that are written."""
-        both = {tie.also: tie.key for tie in self.tied if tie.written}
-        return dict(weights) | {self.prefix + a: weights[self.prefix + k].clone() for a, k in both.items() if self.prefix + k in weights}
+    @property
+    def second_names(self) -> dict[str, str]:
+        """Second name -> the key that `pairs` holds."""
+        return {tie.also: tie.key for tie in self.tied}
+
+    def knows(self, bare: str) -> bool:
+        """Whether a key without its wrapper is mapped, tied or declared dead."""
+        return self.ours(bare) is not None or bare in self.second_names or any(re.fullmatch(d, bare) for d in self.dead)
+
+    def wrapper(self, keys: Iterable[str]) -> str:
+        """What stands in front of every one of `keys`: of all that may, that under which most of them are known."""
+        keys = list(keys)
+        wrappers = dict.fromkeys(["", self.prefix, *("".join(some) for n in (1, 2) for some in permutations(WRAPPERS, n))])
+        best, most = "", -1
+        for wrapper in wrappers:
+            if all(key.startswith(wrapper) for key in keys):
+                known = sum(self.knows(key[len(wrapper) :]) for key in keys)
+                if known > most:
+                    best, most = wrapper, known
+                if known == len(keys):
+                    break
+        return best
 
 
 @dataclass(frozen=True)
@@ -68,14 +88,22 @@ class KeyMap:
 
     parts: Mapping[str, Part]
 
-    def ours(self, part: str, key: str) -> str | None:
-        """Our name of an official key, None when it is declared dead. BadCheckpoint when it is unknown."""
-        rules = self.parts[part]
-        bare = key.removeprefix(rules.prefix)
-        name = _translate(bare, rules.pairs)
-        if name is None and not any(re.fullmatch(dead, bare) for dead in rules.dead):
-            raise BadCheckpoint(f"{key!r} in {part} is no key of this model: import a checkpoint of the model that was named.")
-        return name
+    def names(self, part: str, keys: Iterable[str]) -> dict[str, str | None]:
+        """Official key -> our name, None when it is dead or tied to another that is there.
+
+        BadCheckpoint when one is unknown or a name would be filled twice.
+        """
+        rules, keys = self.parts[part], list(keys)
+        wrapper, second = rules.wrapper(keys), rules.second_names
+        there = {key[len(wrapper) :] for key in keys}
+        found: dict[str, str | None] = {}
+        for key in keys:
+            bare = key[len(wrapper) :]
+            if not rules.knows(bare):
+                raise BadCheckpoint(f"{key!r} in {part} is no key of this model: import a checkpoint of the model that was named.")
+            main = second.get(bare, bare)
+            found[key] = None if main != bare and main in there else rules.ours(main)
+        return found
 
     def official(self, name: str) -> tuple[str, str]:
         """The part and official key of one of our names. BadCheckpoint when there is none."""
@@ -84,6 +112,11 @@ class KeyMap:
             if key is not None:
                 return part, rules.prefix + key
         raise BadCheckpoint(f"our weight {name!r} has no official name: export a policy of the class that the key map is for.")
+
+    def aliases(self, part: str, key: str) -> list[str]:
+        """Further official keys that export gives the tensor at `key`."""
+        rules = self.parts[part]
+        return [rules.prefix + tie.also for tie in rules.tied if tie.written and rules.prefix + tie.key == key]
 
 
 def _translate(key: str, pairs: Iterable[tuple[str, str]]) -> str | None:
@@ -94,6 +127,29 @@ def _translate(key: str, pairs: Iterable[tuple[str, str]]) -> str | None:
     return None
 
 
+def translate(key_map: KeyMap, parts: Names) -> dict[str, tuple[str, str]]:
+    """Our name -> (part, official key) of every weight in `parts`, none of which is read. BadCheckpoint says which key is unknown or
+    fills a weight a second time."""
+    found: dict[str, tuple[str, str]] = {}
+    for part, keys in parts.items():
+        for key, name in key_map.names(part, keys).items():
+            if name is None:
+                continue
+            if name in found:
+                raise BadCheckpoint(f"{key!r} in {part} fills {name} a second time: give each weight once.")
+            found[name] = part, key
+    return found
+
+
+def check_tied(key_map: KeyMap, parts: Parts) -> None:
+    """BadCheckpoint unless official keys that are one tensor are equal where a file holds both."""
+    for part, tensors in parts.items():
+        wrapper = key_map.parts[part].wrapper(tensors)
+        for also, key in ((wrapper + tie.also, wrapper + tie.key) for tie in key_map.parts[part].tied):
+            if also in tensors and key in tensors and not tensors[also].equal(tensors[key]):
+                raise BadCheckpoint(f"{also} and {key} in {part} are one weight and differ: import an untouched checkpoint.")
+
+
 def import_weights(policy: Policy, key_map: KeyMap, parts: Parts) -> None:
     """Fill `policy` (a skeleton or a built one) with official weights, cloned.
 
@@ -102,17 +158,24 @@ def import_weights(policy: Policy, key_map: KeyMap, parts: Parts) -> None:
     """
     if set(parts) != set(key_map.parts):
         raise BadCheckpoint(f"official weights come in the parts {sorted(key_map.parts)}, got {sorted(parts)}: give all of them.")
+    check_tied(key_map, parts)
+    found = wanted(policy, translate(key_map, parts))
+    fill(policy, {name: parts[part][key].clone() for name, (part, key) in found.items()}, "official weights")
+
+
+def wanted(policy: Policy, found: Mapping[str, tuple[str, str]]) -> dict[str, tuple[str, str]]:
+    """`found` without the unused weights that `policy` does not carry."""
     place = policy.state_dict().keys()
-    tensors: dict[str, Tensor] = {}
-    for part, weights in parts.items():
-        for key, tensor in key_map.parts[part].single(part, weights).items():
-            name = key_map.ours(part, key)
-            if name is None or (name.startswith("unused.") and name not in place):
-                continue
-            if name in tensors:
-                raise BadCheckpoint(f"{key!r} in {part} fills {name} a second time: give each weight once.")
-            tensors[name] = tensor.clone()
-    fill(policy, tensors, "official weights")
+    return {name: where for name, where in found.items() if name in place or not name.startswith("unused.")}
+
+
+def official_shapes(policy: Policy, key_map: KeyMap) -> dict[str, dict[str, tuple[int, ...]]]:
+    """Part -> official key -> shape of everything that `export_weights` gives, also from a skeleton: the manifest of a checkpoint."""
+    shapes: dict[str, dict[str, tuple[int, ...]]] = {part: {} for part in key_map.parts}
+    for name, tensor in policy.state_dict().items():
+        part, key = key_map.official(name)
+        shapes[part] |= {k: tuple(tensor.shape) for k in (key, *key_map.aliases(part, key))}
+    return shapes
 
 
 def export_weights(policy: Policy, key_map: KeyMap) -> dict[str, dict[str, Tensor]]:
@@ -120,5 +183,5 @@ def export_weights(policy: Policy, key_map: KeyMap) -> dict[str, dict[str, Tenso
     parts: dict[str, dict[str, Tensor]] = {part: {} for part in key_map.parts}
     for name, tensor in policy.state_dict().items():
         part, key = key_map.official(name)
-        parts[part][key] = tensor.detach().clone()
-    return {part: key_map.parts[part].double(weights) for part, weights in parts.items()}
+        parts[part] |= {k: tensor.detach().clone() for k in (key, *key_map.aliases(part, key))}
+    return parts

@@ -49,7 +49,7 @@ def save_policy(
 ) -> None:
     """Write a policy, atomically. `provenance`: hashes of what it came from; `plan`: the plan it was dropped by, None when whole."""
     path = Path(path)
-    groups = _shards({name: t.detach().cpu().contiguous() for name, t in sorted(policy.state_dict().items())}, shard_bytes)
+    groups = shards_of({name: t.detach().cpu().contiguous() for name, t in sorted(policy.state_dict().items())}, shard_bytes)
     shards = {}
     for k, tensors in enumerate(groups[1:], start=2):
         shard = path.with_name(f"{path.stem}-{k:05d}-of-{len(groups):05d}.safetensors")
@@ -80,7 +80,7 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, st
         raise OSError(int(number[1]), str(error), str(path)) from error
 
 
-def _shards(tensors: dict[str, Tensor], limit: int) -> list[dict[str, Tensor]]:
+def shards_of(tensors: dict[str, Tensor], limit: int) -> list[dict[str, Tensor]]:
     """The tensors in order, in groups of at most `limit` bytes (a larger tensor stands alone)."""
     groups: list[dict[str, Tensor]] = [{}]
     size = 0
@@ -127,15 +127,18 @@ def load_skeleton(path: str | Path) -> LoadedPolicy:
         raise BadCheckpoint(f"the header of {path} describes no policy that this version knows ({error}): make the file again.") from error
 
 
-def load_policy(path: str | Path, device: str | torch.device = "cpu") -> LoadedPolicy:
-    """A policy from its file. BadCheckpoint when the file is truncated, foreign, or contradicts its own configuration."""
+def load_policy(path: str | Path, device: str | torch.device = "cpu", mapped: bool = False) -> LoadedPolicy:
+    """A policy from its file. BadCheckpoint when the file is truncated, foreign, or contradicts its own configuration.
+
+    `mapped`: the weights stay on the disk and are read where they are used, for those who only write them elsewhere.
+    """
     path, empty = Path(path), load_skeleton(path)
-    tensors = _tensors(path)
+    tensors = _tensors(path, mapped)
     for name, sha256 in empty.header["shards"].items():
         shard = path.with_name(name)
         if not shard.exists() or sha256_file(shard) != sha256:
             raise BadCheckpoint(f"shard {shard} is missing or not the one that {path.name} was written with: fetch both again.")
-        tensors |= _tensors(shard)
+        tensors |= _tensors(shard, mapped)
     fill(empty.policy, tensors, str(path))
     return LoadedPolicy(empty.policy.to(device), empty.processor, empty.header)
 
@@ -153,11 +156,12 @@ def fill(policy: Policy, tensors: Mapping[str, Tensor], source: str) -> None:
         parameter.requires_grad_(name not in frozen)
 
 
-def _tensors(path: Path) -> dict[str, Tensor]:
-    """All tensors of a file, cloned: memory-mapped ones may be unaligned, which selects other CPU kernels and other last bits."""
+def _tensors(path: Path, mapped: bool) -> dict[str, Tensor]:
+    """All tensors of a file; cloned, because memory-mapped ones may be unaligned, which selects other CPU kernels and other last bits."""
     try:
         with safe_open(path, "pt") as file:
-            return {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 (not a dict)
+            found = ((name, file.get_tensor(name)) for name in file.keys())  # noqa: SIM118 (not a dict)
+            return {name: tensor if mapped else tensor.clone() for name, tensor in found}
     except (SafetensorError, OSError) as error:
         raise _unreadable(path, error) from error
 

@@ -23,7 +23,9 @@ def generator(seed: int, name: str) -> torch.Generator:
 
 
 def truncated_normal(tensor: Tensor, std: float, random: torch.Generator) -> None:
-    """Fill with N(0, std^2) cut at two deviations."""
+    """Fill with N(0, std^2) cut at two deviations. A weight on `meta` has no memory: nothing is drawn for it."""
+    if tensor.is_meta:
+        return
     with torch.no_grad():
         drawn = torch.empty(tensor.shape, dtype=torch.float32)
         nn.init.trunc_normal_(drawn, std=std, a=-2 * std, b=2 * std, generator=random)

@@ -66,8 +66,13 @@ ACTION_HEAD = Part(
         ("model.fc2.{w}", "action.fc2.{w}"),
     ),
     prefix="module.",
+    file="action_head--latest_checkpoint.pt",
 )
-PROPRIO = Part(pairs=tuple((f"fc{k + 1}.{{w}}", f"proprio.fc.{k}.{{w}}") for k in range(9)), prefix="module.")
+PROPRIO = Part(
+    pairs=tuple((f"fc{k + 1}.{{w}}", f"proprio.fc.{k}.{{w}}") for k in range(9)),
+    prefix="module.",
+    file="proprio_projector--latest_checkpoint.pt",
+)
 
 KEYS = KeyMap({"weights": VLM, "action_head": ACTION_HEAD, "proprio_projector": PROPRIO})
 """Parts by the file they come in: the VLM's weights, `action_head--*.pt`, `proprio_projector--*.pt`."""

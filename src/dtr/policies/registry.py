@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from dtr.errors import unknown
+from dtr.errors import BadConfig, unknown
 from dtr.policies.base import Policy
 
 POLICIES = {
@@ -41,3 +41,14 @@ def build(name: str, config: Mapping[str, Any] | Any, seed: int) -> Policy:
     policy.to_empty(device="cpu")
     policy.reset_parameters(seed)
     return policy
+
+
+def beside(name: str, suffix: str, attribute: str) -> Any:
+    """`attribute` of the module that stands beside a policy's and ends in `suffix`: `_keys` KEYS (official names), `_config` FULL_SIZE."""
+    module = policy_class(name).__module__ + suffix
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except (ModuleNotFoundError, AttributeError) as error:
+        raise BadConfig(
+            f"policy {name!r} has no {attribute} in {module}: write it, or choose a policy whose checkpoints are read."
+        ) from error

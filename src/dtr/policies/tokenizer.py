@@ -7,9 +7,13 @@ import importlib
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
-from dtr.errors import BadConfig, MissingLibrary, unknown
+from dtr.errors import BadConfig, MissingAssets, MissingLibrary, unknown
+
+FETCHED = Path("work/hub")
+"""Where `dtr fetch` puts what the hub publishes, in folders <id>@<revision>."""
 
 
 class Tokenizer(Protocol):
@@ -55,7 +59,10 @@ class WordTokenizer:
 
 @dataclass(frozen=True)
 class PretrainedTokenizer:
-    """A tokenizer of the transformers library, by the name or folder it is loaded from, at one revision."""
+    """A tokenizer of the transformers library: of the hub's repository `source` at one `revision`, as `dtr fetch` has put it here.
+
+    Nothing is downloaded on the side: MissingAssets when it has not been fetched.
+    """
 
     source: str
     revision: str
@@ -70,8 +77,14 @@ class PretrainedTokenizer:
         try:
             transformers = importlib.import_module("transformers")
         except ImportError as error:
-            raise MissingLibrary("this policy needs the transformers library for its tokenizer: install the `paper` extra.") from error
-        return transformers.AutoTokenizer.from_pretrained(self.source, revision=self.revision)
+            raise MissingLibrary(
+                "this policy needs the transformers library for its tokenizer: `make setup` installs it from envs/lock.txt."
+            ) from error
+        folder = FETCHED / f"{self.source}@{self.revision}"
+        try:
+            return transformers.AutoTokenizer.from_pretrained(folder.resolve(strict=True), local_files_only=True)
+        except (OSError, ValueError) as error:
+            raise MissingAssets(f"expected the tokenizer's files in {folder} ({error}): fetch them there with `dtr fetch`.") from error
 
     def to_dict(self) -> dict[str, Any]:
         """JSON values."""

@@ -13,6 +13,7 @@ from jsonschema.exceptions import best_match
 
 from dtr.dropping.cut import parse_cut
 from dtr.errors import BadConfig, DtrError, UnknownName, unknown
+from dtr.hub.manifest import read_manifest
 from dtr.records import schema
 from dtr.recovery.recipe import Recipe
 
@@ -30,6 +31,8 @@ def check_config(config: Mapping[str, Any]) -> None:
         if "pretraining" in policy:
             require("mixture", policy["pretraining"]["data"], config["data"], f"policies.{name}.pretraining.data names it.")
             require("recipe", policy["pretraining"]["recipe"], config["recipes"], f"policies.{name}.pretraining.recipe names it.")
+        if "hub" in policy:
+            check_published(name, policy, config["data"])
     for name, protocol in config["protocols"].items():
         check({"name": name, **protocol}, "protocol", f"protocols.{name}")
     for name, policy in config["policies"].items():
@@ -44,7 +47,7 @@ def check_config(config: Mapping[str, Any]) -> None:
 
 def check_shapes(config: Mapping[str, Any], where: str, model: Mapping[str, Any]) -> None:
     """Raise BadConfig when a policy cannot read the pictures that are made for it, or predicts fewer actions than a protocol executes."""
-    S = model["image_size"]
+    S = model["image_size"] if "image_size" in model else model["vision"]["image_size"]
     given = {f"protocols.{name}": protocol for name, protocol in config["protocols"].items()}
     for name, size in {"image_size": config["image_size"], **{f"{n}.image_size": p.get("image_size", S) for n, p in given.items()}}.items():
         if size != S:
@@ -52,6 +55,16 @@ def check_shapes(config: Mapping[str, Any], where: str, model: Mapping[str, Any]
     for name, protocol in given.items():
         if protocol.get("chunk", 0) > model.get("chunk", protocol.get("chunk", 0)):
             raise BadConfig(f"{where}.chunk is {model['chunk']}, but {name} executes {protocol['chunk']} actions of it: lower that.")
+
+
+def check_published(name: str, policy: Mapping[str, Any], data: Iterable[str]) -> None:
+    """Raise BadConfig or UnknownName when a published policy cannot be what its manifest says."""
+    try:
+        manifest = read_manifest(policy["class"], policy["hub"])
+    except DtrError as error:
+        raise type(error)(f"policies.{name}: {error}") from error
+    if "data" in manifest.statistics:
+        require("mixture", manifest.statistics["data"], data, f"policies.{name}.hub.statistics.data names it.")
 
 
 def check(value: Mapping[str, Any], kind: str, where: str) -> None:

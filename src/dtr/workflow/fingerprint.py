@@ -74,6 +74,7 @@ COMMANDS: dict[str, Mapping[str, str | list[str]]] = {
     "demonstrate": {**DEMONSTRATE, "out": "OUT/demos"},
     "render": {"demos": "IN/demos", "image-size": "16", "out": "OUT/data"},
     "checkpoint": {**TRAINING, "config": json.dumps(POLICY), "words": "the green plate", "out": "OUT/policy.safetensors"},
+    "import": {"config": "IN/official/entry.json", "files": "IN/official", "out": "OUT/policy.safetensors"},
     "score": {**CALIBRATION, "policy": "IN/policy.safetensors", "out": "OUT/score.json"},
     "drop": {
         "policy": "IN/policy.safetensors",

@@ -109,6 +109,16 @@ class Targets:
         entry = self.config["policies"][policy]
         return json.dumps({"name": entry["class"], "config": entry["model"], "processor": entry.get("processor", {})}, sort_keys=True)
 
+    def published(self, section: str, name: str) -> str:
+        """The entry of `policies` or `demos` as `dtr fetch` and `dtr import` read it, without what neither depends on."""
+        entry = self.config[section][name]
+        return json.dumps({key: entry[key] for key in ("class", "model", "processor", "hub") if key in entry}, sort_keys=True)
+
+    def measured(self, policy: str) -> list[str]:
+        """The demonstrations on which the statistics of a published policy are measured; none when it brings its own."""
+        statistics = self.config["policies"][policy]["hub"]["statistics"]
+        return self.data(statistics["data"]) if "data" in statistics else []
+
     def recipe_json(self, recipe: str) -> str:
         """The recipe as `dtr recover` reads it."""
         return json.dumps(self.config["recipes"][recipe], sort_keys=True)

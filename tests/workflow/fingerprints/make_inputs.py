@@ -54,6 +54,7 @@ def main():
     loaded = load_policy(policy)
     save_policy(INPUTS / "policy.safetensors", loaded.policy, loaded.processor, {"stage": "fingerprint"})
     dtr("drop", "--policy", INPUTS / "policy.safetensors", "--cut", "language-half+action-half", "--plan-out", INPUTS / "plan.json")
+    dtr("export", "--policy", INPUTS / "policy.safetensors", "--out", INPUTS / "official")
     protocol = Protocol.read(SUCCESS["protocol"])
     for name, outcomes in (("arm", "110111"), ("baseline", "010010")):
         fixed = {

@@ -1,0 +1,1 @@
+"""What others publish: fetched with its hashes, imported from official key names, and exported back to them."""
