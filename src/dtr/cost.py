@@ -112,8 +112,7 @@ def owners(policy: Policy) -> dict[str, str]:
 
 def text_length(processor: Processor) -> int:
     """Text tokens of one request: fixed by the processor, or those of an ordinary instruction."""
-    ids, _ = processor.text([INSTRUCTION])
-    return int(ids.shape[1])
+    return processor.text_length(INSTRUCTION)
 
 
 class EveryBranchTrue(TorchDispatchMode):

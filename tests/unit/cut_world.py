@@ -9,7 +9,7 @@ from dtr.policies.bounds import Bounds
 from dtr.policies.decoder import LanguageConfig
 from dtr.policies.head import HeadConfig
 from dtr.policies.openvla_oft_config import OpenVLAOFTConfig
-from dtr.policies.processor import Processor
+from dtr.policies.openvla_oft_processor import OpenVLAProcessor
 from dtr.policies.registry import build
 from dtr.policies.tokenizer import WordTokenizer
 from dtr.policies.vit import TowerConfig
@@ -25,7 +25,7 @@ CONFIG = OpenVLAOFTConfig(
     action_dim=7,
 )
 WORDS = ("put", "the", "bowl", "on", "plate", "in", "out", "what", "action")
-PROCESSOR = Processor(
+PROCESSOR = OpenVLAProcessor(
     tokenizer=WordTokenizer(WORDS, first=8, unknown=7),
     actions_bounds=Bounds((-1.0,) * 7, (1.0,) * 7, (True,) * 6 + (False,)),
     proprio_bounds=Bounds((-1.0,) * 8, (1.0,) * 8, (True,) * 8),

@@ -9,7 +9,7 @@ import torch
 from dtr.policies.base import Batch
 from dtr.policies.bounds import Bounds
 from dtr.policies.openvla_oft import OpenVLAOFT
-from dtr.policies.processor import Processor
+from dtr.policies.openvla_oft_processor import OpenVLAProcessor
 from dtr.policies.registry import build
 from dtr.policies.tokenizer import WordTokenizer
 
@@ -43,9 +43,9 @@ def batch(lengths: tuple[int, ...] = (30, 30), seed: int = 1) -> Batch:
     }
 
 
-def processor(**change: Any) -> Processor:
+def processor(**change: Any) -> OpenVLAProcessor:
     actions = Bounds((-0.5,) * 7, (0.8,) * 7, (True,) * 6 + (False,))
     proprio = Bounds((-1.0,) * 8, (2.0,) * 8, (True,) * 8)
     words = WordTokenizer.of(SENTENCES, first=6, unknown=5)
     fields = {"image_size": 16, "chunk": 3, "action_dim": 7, "prompt": "{instruction}", "pad": 0, "empty": 3, "placeholder": 4}
-    return Processor(words, actions, proprio, **(fields | change))
+    return OpenVLAProcessor(words, actions, proprio, **(fields | change))

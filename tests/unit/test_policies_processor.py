@@ -16,7 +16,8 @@ from narrow_oft import SENTENCES, oft, processor
 from dtr.errors import BadConfig, UnknownName
 from dtr.policies.base import Observation
 from dtr.policies.bounds import Bounds
-from dtr.policies.processor import OPENVLA_PROMPT, Processor
+from dtr.policies.openvla_oft_processor import OPENVLA_PROMPT
+from dtr.policies.processor import read_processor
 from dtr.policies.tokenizer import WordTokenizer, read_tokenizer
 
 
@@ -98,6 +99,6 @@ def test_actions_are_clipped_and_the_gripper_is_exactly_one() -> None:
 
 def test_processor_survives_json() -> None:
     p = processor()
-    assert Processor.from_dict(p.to_dict()) == p
+    assert read_processor(p.to_dict()) == p
     with pytest.raises(BadConfig, match="does not read"):
-        Processor.from_dict({k: v for k, v in p.to_dict().items() if k != "proprio_bounds"})
+        read_processor({k: v for k, v in p.to_dict().items() if k != "proprio_bounds"})

@@ -9,12 +9,12 @@ import numpy as np
 from dtr.policies.base import Policy
 from dtr.policies.bounds import Bounds
 from dtr.policies.openvla_oft_config import HeadConfig, LanguageConfig, OpenVLAOFTConfig, TowerConfig
-from dtr.policies.processor import Processor
+from dtr.policies.openvla_oft_processor import OpenVLAProcessor
 from dtr.policies.registry import build
 from dtr.policies.tokenizer import WordTokenizer
 
 
-def tiny(instructions: Sequence[str], image_size: int = 64, seed: int = 0) -> tuple[Policy, Processor]:
+def tiny(instructions: Sequence[str], image_size: int = 64, seed: int = 0) -> tuple[Policy, OpenVLAProcessor]:
     """The policy and its processor."""
     tower = TowerConfig(depth=3, width=48, heads=3, mlp=96)
     config = OpenVLAOFTConfig(
@@ -29,7 +29,9 @@ def tiny(instructions: Sequence[str], image_size: int = 64, seed: int = 0) -> tu
     low, high = tuple([-1.0] * 7), tuple([1.0] * 7)
     actions = Bounds(q01=low, q99=high, mask=tuple([True] * 6 + [False]))
     proprio = Bounds(q01=tuple([-1.0] * 8), q99=tuple([1.0] * 8), mask=tuple([True] * 8))
-    processor = Processor(tokenizer, actions, proprio, image_size, config.chunk, config.action_dim, "{instruction}", 0, 1, 2, 0, 4, 5)
+    processor = OpenVLAProcessor(
+        tokenizer, actions, proprio, image_size, config.chunk, config.action_dim, "{instruction}", 0, 1, 2, 0, 4, 5
+    )
     return build("openvla_oft", config, seed), processor
 
 

@@ -141,14 +141,14 @@ def inference(tasks: Suite, protocol: Protocol) -> Any:
 def plain_processor(texts: list[str], config: Any) -> Processor:
     """A processor for these instructions, with bounds of -1 and 1."""
     from dtr.policies.bounds import Bounds
-    from dtr.policies.processor import Processor
+    from dtr.policies.openvla_oft_processor import OpenVLAProcessor
     from dtr.policies.tokenizer import WordTokenizer
 
     def unit(size: int) -> Bounds:
         return Bounds((-1.0,) * size, (1.0,) * size, (True,) * size)
 
     words = WordTokenizer.of(texts, 6, 5)
-    return Processor(
+    return OpenVLAProcessor(
         words,
         unit(config.action_dim),
         unit(config.proprio_dim),

@@ -50,6 +50,10 @@ class Policy(nn.Module, ABC):
     """
 
     name: ClassVar[str]
+    processor_kind: ClassVar[str]
+    """Which processor speaks its numbers and words: a key of `dtr.policies.registry.PROCESSORS`."""
+    vocab_section: ClassVar[str] = ""
+    """The part of the configuration that holds `vocab`; empty: the configuration itself."""
     trained_whole: ClassVar[tuple[str, ...]] = ()
     """Top-level modules that low-rank recovery trains in full, as the policy's authors do."""
 

@@ -1,7 +1,8 @@
 """Normalisation by quantiles (BOUNDS_Q99).
 
-    n = 2 (x - q01) / (q99 - q01 + 1e-8) - 1        x = 0.5 (n + 1) (q99 - q01 + 1e-8) + q01        where the mask is set; n = x elsewhere
+    n = 2 (x - q01) / (q99 - q01 + e) - 1        x = 0.5 (n + 1) (q99 - q01 + e) + q01        where the mask is set; n = x elsewhere
 
+e = 1e-8 in openvla-oft, 1e-6 in openpi and its kin.
 Source: openvla-oft `prismatic/vla/datasets/rlds/utils/data_utils.py`, `experiments/robot/openvla_utils.py`.
 """
 
@@ -33,17 +34,18 @@ class Bounds:
         if not len(self.q01) == len(self.q99) == len(self.mask):
             raise BadConfig(f"q01, q99 and mask must have one length, got {len(self.q01)}, {len(self.q99)}, {len(self.mask)}.")
 
-    def normalise(self, x: ArrayLike) -> FloatArray:
-        """(..., D) -> (..., D) float64; masked dimensions are clipped to [-1, 1], as upstream does in training and inference."""
+    def normalise(self, x: ArrayLike, clip: bool = True, epsilon: float = 1e-8) -> FloatArray:
+        """(..., D) -> (..., D) float64. With `clip` masked dimensions stay in [-1, 1], as OpenVLA's do in training and inference."""
         x = np.asarray(x, dtype=np.float64)
         low, high = np.array(self.q01), np.array(self.q99)
-        return np.where(self.mask, np.clip(2 * (x - low) / (high - low + 1e-8) - 1, -1, 1), x)
+        n = 2 * (x - low) / (high - low + epsilon) - 1
+        return np.where(self.mask, np.clip(n, -1, 1) if clip else n, x)
 
-    def restore(self, n: ArrayLike) -> FloatArray:
+    def restore(self, n: ArrayLike, epsilon: float = 1e-8) -> FloatArray:
         """(..., D) -> (..., D) float64, the inverse inside the bounds; not clipped."""
         n = np.asarray(n, dtype=np.float64)
         low, high = np.array(self.q01), np.array(self.q99)
-        return np.where(self.mask, 0.5 * (n + 1) * (high - low + 1e-8) + low, n)
+        return np.where(self.mask, 0.5 * (n + 1) * (high - low + epsilon) + low, n)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON values."""

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from dtr.errors import BadCheckpoint, DtrError, PlanMismatch
 from dtr.policies.base import Policy
-from dtr.policies.processor import Processor
+from dtr.policies.processor import Processor, read_processor
 from dtr.policies.registry import skeleton
 from dtr.provenance import atomic_path, canonical_json, digest, sha256_file
 
@@ -122,7 +122,7 @@ def load_skeleton(path: str | Path) -> LoadedPolicy:
     """A policy from its file's header alone: its tensors are on the `meta` device, no weight is read. BadCheckpoint as `load_policy`."""
     header = read_header(path)
     try:
-        return LoadedPolicy(skeleton(header["policy"], header["config"]), Processor.from_dict(header["processor"]), header)
+        return LoadedPolicy(skeleton(header["policy"], header["config"]), read_processor(header["processor"]), header)
     except (DtrError, KeyError, TypeError) as error:
         raise BadCheckpoint(f"the header of {path} describes no policy that this version knows ({error}): make the file again.") from error
 

@@ -45,6 +45,7 @@ class Memory:
 class FlowPolicy(Policy):
     """What the three share; a class adds `vision`, the projections, and the methods below that are abstract."""
 
+    processor_kind = "flow"
     language: Stream
     action: Stream
 

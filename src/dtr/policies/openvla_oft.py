@@ -53,6 +53,8 @@ class OpenVLAOFT(Policy):
     """The policy; see the module's text for inputs and shapes."""
 
     name = "openvla_oft"
+    processor_kind = "openvla_oft"
+    vocab_section = "language"
     trained_whole = ("proprio", "action")
 
     def __init__(self, config: OpenVLAOFTConfig) -> None:

@@ -10,6 +10,7 @@ import torch
 
 from dtr.errors import BadConfig, unknown
 from dtr.policies.base import Policy
+from dtr.policies.processor import Processor
 
 POLICIES = {
     "openvla_oft": "dtr.policies.openvla_oft:OpenVLAOFT",
@@ -18,14 +19,31 @@ POLICIES = {
     "lingbot_vla": "dtr.policies.lingbot_vla:LingBotVLA",
 }
 
+PROCESSORS = {
+    "openvla_oft": "dtr.policies.openvla_oft_processor:OpenVLAProcessor",
+    "flow": "dtr.policies.flow_processor:FlowProcessor",
+}
+"""Kind of processor -> its class."""
+
 
 def policy_class(name: str) -> type[Policy]:
     """The class of a policy; UnknownName with the nearest names otherwise."""
     if name not in POLICIES:
         raise unknown("policy", name, POLICIES)
-    module, _, attribute = POLICIES[name].partition(":")
-    found: type[Policy] = getattr(importlib.import_module(module), attribute)
+    found: type[Policy] = named(POLICIES[name])
     return found
+
+
+def processor_class(kind: str) -> type[Processor]:
+    """The class of a processor."""
+    found: type[Processor] = named(PROCESSORS[kind])
+    return found
+
+
+def named(path: str) -> Any:
+    """What `module:attribute` names."""
+    module, _, attribute = path.partition(":")
+    return getattr(importlib.import_module(module), attribute)
 
 
 def skeleton(name: str, config: Mapping[str, Any] | Any) -> Policy:

@@ -43,24 +43,17 @@ class Order:
 
 
 class Batches:
-    """`data` as the policy's inputs. Text and numbers are prepared once; pictures stay uint8 until a batch is drawn."""
+    """`data` as the policy's inputs; pictures stay uint8 until a batch is drawn."""
 
     def __init__(self, data: Dataset, processor: Processor) -> None:
-        self.data, self.processor = data, processor
-        self.ids, self.mask = processor.text(data.instructions)  # (tasks, T)
-        self.proprio = processor.proprio(data.state)  # (N, P)
-        self.targets = processor.targets(data.actions[:, None])[:, 0].numpy()  # (N, A)
+        self.data, self.processor = data, processor.fixed(data.instructions)
+        self.targets = processor.targets(data.actions).numpy()  # (N, D)
 
     def batch(self, rows: Rows, device: torch.device | str = "cpu") -> Batch:
-        """The samples `rows` (B,): pixel_values (B, 6 n, S, S), input_ids, attention_mask (B, T), proprio (B, P), actions (B, C, A)."""
-        task = torch.from_numpy(self.data.task[rows])
-        batch = {
-            "pixel_values": self.processor.pixels(self.data.images[rows]),
-            "input_ids": self.ids[task],
-            "attention_mask": self.mask[task],
-            "proprio": self.proprio[torch.from_numpy(rows)],
-            "actions": torch.from_numpy(self.targets[self.data.future(rows, self.processor.chunk)]),
-        }
+        """The samples `rows` (B,): what the processor makes of them, and `actions` (B, C, D), D the model's action dimension."""
+        data = self.data
+        batch = self.processor.batch(data.images[rows], data.state[rows], [data.instructions[task] for task in data.task[rows]])
+        batch["actions"] = torch.from_numpy(self.targets[data.future(rows, self.processor.chunk)])
         return {name: tensor.to(device) for name, tensor in batch.items()}
 
 

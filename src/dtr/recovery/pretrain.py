@@ -23,39 +23,42 @@ from dtr.errors import BadConfig
 from dtr.policies.base import Policy
 from dtr.policies.bounds import Bounds
 from dtr.policies.processor import Processor
-from dtr.policies.registry import build
+from dtr.policies.registry import build, policy_class, processor_class
 from dtr.policies.tokenizer import WordTokenizer
 from dtr.recovery.batches import Rows, check, fitted
 from dtr.recovery.recipe import read_recipe
 from dtr.recovery.recover import add_training_arguments, train_and_save
 from dtr.recovery.team import check_size
 
-SPECIAL = {"pad": 0, "bos": 1, "stop": 2, "empty": 3, "placeholder": 4}
 UNKNOWN, FIRST_WORD = 5, 6
+"""Token ids; those below are the processors' own."""
 
 
 def newborn(settings: Mapping[str, Any], data: Dataset, rows: Rows, sentences: Sequence[str], seed: int) -> tuple[Policy, Processor]:
     """A policy with random weights and its processor: vocabulary of `sentences` and the data, statistics of `rows` of the data."""
     try:
         name, config = settings["name"], json.loads(json.dumps(settings["config"]))
-        language, options = config["language"], dict(settings.get("processor", {}))
+        options, kind = dict(settings.get("processor", {})), policy_class(name)
+        speaker = processor_class(kind.processor_kind)
+        table = config[kind.vocab_section] if kind.vocab_section else config
     except (KeyError, TypeError) as error:
         raise BadConfig(f"--config must have name, config and config.language, got {settings!r:.120} ({error}): correct it.") from error
-    prompt = options.get("prompt", "{instruction}")
-    tokenizer = WordTokenizer.of([prompt.format(instruction=""), *sentences, *data.instructions], FIRST_WORD, UNKNOWN)
+    tokenizer = WordTokenizer.of([speaker.vocabulary(options), *sentences, *data.instructions], FIRST_WORD, UNKNOWN)
     needed = FIRST_WORD + len(tokenizer.words)
-    if language.setdefault("vocab", needed) < needed:
-        raise BadConfig(f"config.language.vocab must be at least {needed} for these words, got {language['vocab']}: leave it out.")
+    if table.setdefault("vocab", needed) < needed:
+        raise BadConfig(f"config: vocab must be at least {needed} for these words, got {table['vocab']}: leave it out.")
     policy = build(name, config, seed)
-    c = policy.config
-    unset = Bounds((0.0,) * c.proprio_dim, (1.0,) * c.proprio_dim, (True,) * c.proprio_dim)
     try:
-        fields: dict[str, Any] = {**SPECIAL, **options, "prompt": prompt}
-        processor = Processor(tokenizer, unset, unset, c.image_size, c.chunk, c.action_dim, **fields)
+        processor = speaker.newborn(policy.config, tokenizer, (unset(data.actions.shape[1]), unset(data.state.shape[1])), options)
     except TypeError as error:
         raise BadConfig(f"--config: processor has a field that is none of a processor's ({error}): correct it.") from error
-    check(data, processor, c.images)
+    check(data, processor, policy.config.images)
     return policy, fitted(processor, data, rows)
+
+
+def unset(dimensions: int) -> Bounds:
+    """Bounds before any data were seen."""
+    return Bounds((0.0,) * dimensions, (1.0,) * dimensions, (True,) * dimensions)
 
 
 def read_settings(text: str) -> Mapping[str, Any]:
@@ -72,7 +75,8 @@ def read_settings(text: str) -> Mapping[str, Any]:
 def image_size(settings: Mapping[str, Any]) -> int:
     """Side of the pictures that the policy will read, in pixels."""
     try:
-        return int(settings["config"]["image_size"])
+        config = settings["config"]
+        return int(config["image_size"] if "image_size" in config else config["vision"]["image_size"])
     except (KeyError, TypeError, ValueError) as error:
         raise BadConfig(f"--config must say config.image_size, got {settings!r:.120}: add it, or pass --image-size.") from error
 

@@ -8,7 +8,6 @@ here, and the engine gives every episode one place.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -32,9 +31,8 @@ class Inference:
     """
 
     def __init__(self, policy: Policy, processor: Processor, rows: int, instructions: Sequence[str]) -> None:
-        longest = int(processor.text(instructions)[0].shape[1])
         self.policy, self.rows = policy.eval(), rows
-        self.processor = dataclasses.replace(processor, text_tokens=processor.text_tokens or longest)
+        self.processor = processor.fixed(instructions)
 
     def __call__(self, requests: Mapping[int, tuple[Frame, str]]) -> dict[int, Array]:
         """Rows that nobody asked for are filled with a copy of one that somebody did."""
