@@ -9,12 +9,12 @@ from safetensors import safe_open
 from dtr.cli import run
 from dtr.hub.export import export_policy
 from dtr.policies.file import LoadedPolicy, load_policy, save_policy
-from dtr.policies.processor import Processor
+from dtr.policies.openvla_oft_processor import OpenVLAProcessor
 from dtr.policies.registry import build
 from dtr.policies.tokenizer import WordTokenizer
 
 WORDS = WordTokenizer(("bowl", "put"), first=6, unknown=5)
-PROCESSOR = Processor(WORDS, world.ACTIONS, world.PROPRIO, 16, 8, 7, prompt="{instruction}", text_tokens=70, pad=0, empty=3)
+PROCESSOR = OpenVLAProcessor(WORDS, world.ACTIONS, world.PROPRIO, 16, 8, 7, prompt="{instruction}", text_tokens=70, pad=0, empty=3)
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from dtr.data.lerobot import NAMES, read_info
 from dtr.errors import BadCheckpoint, BadConfig, BadDemonstrations, unknown
 from dtr.hub.manifest import Manifest
 from dtr.policies.bounds import Bounds
+from dtr.policies.openvla_oft_processor import OpenVLAProcessor
 from dtr.policies.processor import Processor
 from dtr.policies.tokenizer import PretrainedTokenizer, Tokenizer, read_tokenizer
 from dtr.provenance import read_json
@@ -42,7 +43,7 @@ def make_processor(entry: Mapping[str, Any], manifest: Manifest, config: Any, fo
     if wrong := sorted(set(chosen) & set(DERIVED)):
         raise BadConfig(f"processor.{wrong[0]} follows from the model or the checkpoint: leave it away.")
     try:
-        return Processor(tokenizer(manifest), actions, proprio, config.image_size, config.chunk, config.action_dim, **chosen)
+        return OpenVLAProcessor(tokenizer(manifest), actions, proprio, config.image_size, config.chunk, config.action_dim, **chosen)
     except TypeError as error:
         raise BadConfig(f"`processor` has a field that the processor has not ({error}): correct the configuration.") from error
 
