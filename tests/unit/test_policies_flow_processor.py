@@ -1,0 +1,122 @@
+"""Numbers and words of the flow policies, by hand, and a narrow pi0.5 through the verbs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import recovery_world as world
+import torch
+from test_recovery_verbs import RECIPE, write
+
+from dtr.cli import run
+from dtr.errors import UnknownName
+from dtr.policies.base import Observation
+from dtr.policies.bounds import Bounds
+from dtr.policies.file import load_policy
+from dtr.policies.flow_processor import FlowProcessor, binned, seeds
+from dtr.policies.processor import read_processor
+from dtr.policies.tokenizer import WordTokenizer
+
+WORDS = WordTokenizer.of(["push it", FlowProcessor.vocabulary({})], 6, 5)
+ACTIONS = Bounds((-1.0,) * 6 + (-1.0,), (1.0,) * 7, (True,) * 7)
+PROPRIO = Bounds((0.0,) * 8, (2.0,) * 8, (True,) * 8)
+STREAM = {"depth": 3, "heads": 2, "kv_heads": 1, "head_dim": 8, "mlp": 16, "activation": "gelu_tanh"}
+PI05 = {
+    "name": "pi05",
+    "config": {
+        "vision": {"depth": 2, "width": 8, "heads": 2, "mlp": 16, "image_size": 8, "patch_size": 4},
+        "language": {**STREAM, "width": 16, "norm": "rms_plus_one"},
+        "action": {**STREAM, "width": 12, "norm": "scale_shift_gate", "final_norm": "scale_shift_gate"},
+        "images": 2,
+        "chunk": 2,
+        "action_dim": 8,
+        "max_text": 24,
+    },
+}
+
+
+def processor(**changes: object) -> FlowProcessor:
+    fields: dict[str, object] = {"padded_dim": 9, "text_tokens": 30, "bos": 1, **changes}
+    return FlowProcessor(WORDS, ACTIONS, PROPRIO, 8, 2, 7, **fields)  # type: ignore[arg-type]
+
+
+def observation(level: float = 1.0, instruction: str = "push it", value: int = 255) -> Observation:
+    return Observation(np.full((2, 8, 8, 3), value, np.uint8), np.full(8, level, np.float32), instruction)
+
+
+def test_bins_are_openpi_s() -> None:
+    edges = np.linspace(-1, 1, 257)
+    assert binned(np.array([-1.5, -1.0, 0.0, edges[200] + 1e-9, 0.9999, 1.0, 3.0])) == "-1 0 128 200 255 255 255"
+
+
+def test_the_prompt_says_the_state_in_bins() -> None:
+    batch = processor().inputs([observation(1.01)])  # a hundredth over the middle of the bounds: bin 128 + 1
+    ids = {word: WORDS.encode(word)[0] for word in ("task", ":", "push", "it", ",", "state", "129", ";", "action")}
+    words = ["task", ":", "push", "it", ",", "state", ":", *["129"] * 8, ";", "action", ":"]
+    assert batch["input_ids"][0].tolist() == [1, *(ids[word] for word in words), *[0] * (30 - 1 - len(words))]
+    assert batch["attention_mask"].sum().item() == 1 + len(words)
+    assert set(batch) == {"pixel_values", "input_ids", "attention_mask", "noise_seed"}
+    assert batch["pixel_values"].shape == (1, 2, 3, 8, 8) and torch.allclose(batch["pixel_values"], torch.ones(()))
+
+
+def test_the_state_as_a_token_or_nowhere() -> None:
+    token = processor(state="token", state_dim=10, embodiment=2, prompt="{instruction}").inputs([observation(0.0)])
+    assert token["state"][0].tolist() == [-1.0] * 8 + [0.0] * 2 and token["embodiment"].tolist() == [2]
+    bare = processor(state="none", prompt="{instruction}")
+    one, two = (bare.inputs([observation(level)])["input_ids"] for level in (0.0, 2.0))
+    assert torch.equal(one, two)
+    with pytest.raises(UnknownName, match="did you mean 'token'"):
+        processor(state="tokens")
+
+
+def test_actions_are_padded_and_come_back() -> None:
+    actions = np.random.default_rng(0).uniform(-1, 1, (3, 2, 7))
+    p = processor()
+    targets = p.targets(actions)
+    assert targets.shape == (3, 2, 9) and not targets[..., 7:].any()
+    np.testing.assert_allclose(p.actions(targets), actions, atol=1e-6)
+    assert p.targets(np.full((1, 7), 3.0))[0, 0].item() == pytest.approx(3.0, abs=1e-5)  # not clipped; actions are
+    assert p.actions(torch.full((1, 2, 9), 3.0)).max() == 1.0
+
+
+def test_noise_follows_from_what_is_seen_alone() -> None:
+    p = processor()
+    together = p.inputs([observation(1.0), observation(0.5), observation(1.0, value=3)])["noise_seed"]
+    assert together[1] == p.inputs([observation(0.5)])["noise_seed"][0]
+    assert len(set(together.tolist())) == 3
+    pictures = np.zeros((1, 2, 8, 8, 3), np.uint8)
+    assert torch.equal(seeds(pictures, np.zeros((1, 8))), seeds(torch.from_numpy(pictures), np.zeros((1, 8), np.float32)))
+
+
+def test_a_file_gives_the_same_processor_back() -> None:
+    for p in (processor(), processor(state="token", state_dim=75, embodiment=1)):
+        values = json.loads(json.dumps(p.to_dict()))
+        assert values["kind"] == "flow" and read_processor(values) == p
+    with pytest.raises(UnknownName, match="did you mean 'flow'"):
+        read_processor(values | {"kind": "flaw"})
+
+
+def test_a_narrow_pi05_is_trained_dropped_and_recovered(tmp_path: Path) -> None:
+    write(tmp_path / "data", world.data())
+    verbs = {"--data": tmp_path / "data", "--recipe": RECIPE, "--state-dir": tmp_path / "state"}
+
+    def call(verb: str, **options: object) -> None:
+        words = [
+            word
+            for name, value in {**verbs, **{f"--{k.replace('_', '-')}": v for k, v in options.items()}}.items()
+            for word in (name, str(value))
+        ]
+        assert run([verb, *words]) == 0
+
+    call("checkpoint", config=json.dumps(PI05), out=tmp_path / "pi05.safetensors")
+    plan = tmp_path / "plan.json"
+    assert run(["drop", "--policy", str(tmp_path / "pi05.safetensors"), "--cut", "language-keep-0", "--plan-out", str(plan)]) == 0
+    call("recover", policy=tmp_path / "pi05.safetensors", plan=plan, out=tmp_path / "smaller.safetensors")
+    loaded = load_policy(tmp_path / "smaller.safetensors")
+    assert loaded.policy.stacks()["language"].kept == (0,) and len(loaded.policy.stacks()["action"].kept) == 3
+    batch = loaded.processor.inputs([observation(0.3, "push it"), observation(0.4, "pull it")])
+    chunk = loaded.processor.actions(loaded.policy.act(batch))
+    assert chunk.shape == (2, 2, 7) and np.isfinite(chunk).all()
