@@ -30,6 +30,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "recover": ("dtr.recovery.recover", "fine-tune a policy on demonstrations (resumable)"),
     "rollout": ("dtr.rollout.run", "roll a policy out on a suite, one record an episode (resumable)"),
     "cost": ("dtr.report.cost", "count the parameters and FLOPs of a policy"),
+    "latency": ("dtr.latency", "measure time and memory of one chunk of actions, phase by phase, before and after cuts"),
     "cell": ("dtr.report.cell", "compute one number of one table with its interval and ancestry"),
     "table": ("dtr.report.table", "put cells together to a table, or compare two tables"),
     "parity": ("dtr.parity", "compare our policy classes with golden values of the official code"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
@@ -18,6 +18,13 @@ from dtr.policies.stack import Stack
 
 Batch = dict[str, Tensor]
 """Model inputs by name; each policy's class says which and of what shape."""
+
+Mark = Callable[[str], None]
+"""Told the name of each phase of an inference as it ends."""
+
+
+def unmarked(phase: str) -> None:
+    """Nobody wants to know."""
 
 
 @dataclass(frozen=True)
@@ -76,8 +83,8 @@ class Policy(nn.Module, ABC):
         """(B,) training loss of each sample, differentiable."""
 
     @abstractmethod
-    def act(self, batch: Batch) -> Tensor:
-        """(B, chunk, action_dim) normalised actions, without gradient."""
+    def act(self, batch: Batch, mark: Mark = unmarked) -> Tensor:
+        """(B, chunk, action_dim) normalised actions, without gradient. `mark` is told when "vision", "language", "action" are done."""
 
     @abstractmethod
     def reset_parameters(self, seed: int) -> None:

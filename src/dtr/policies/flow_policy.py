@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from dtr.errors import PlanMismatch
-from dtr.policies.base import Batch, Policy
+from dtr.policies.base import Batch, Mark, Policy, unmarked
 from dtr.policies.decoder import Rotation
 from dtr.policies.flow import euler, seeded_noise
 from dtr.policies.flow_config import FlowPolicyConfig
@@ -169,20 +169,25 @@ class FlowPolicy(Policy):
         seeds = batch.get("noise_seed", torch.zeros(ids.shape[0], dtype=torch.long, device="cpu"))
         return seeded_noise(seeds, c.chunk, c.action_dim, ids.device)
 
-    def sample(self, batch: Batch) -> list[tuple[float, Tensor, Tensor]]:
+    def sample(self, batch: Batch, mark: Mark = unmarked) -> list[tuple[float, Tensor, Tensor]]:
         """Every Euler step as (t, velocity, x behind it)."""
-        _, memory = self.read(*self.embed(batch))
+        h, valid = self.embed(batch)
+        mark("vision")
+        _, memory = self.read(h, valid)
+        mark("language")
         times = self.times(self._config.flow.steps)
-        return euler(lambda x, t: self.velocity(batch, memory, x, t), self.first_noise(batch), times)
+        path = euler(lambda x, t: self.velocity(batch, memory, x, t), self.first_noise(batch), times)
+        mark("action")
+        return path
 
-    def forward(self, batch: Batch) -> Tensor:
+    def forward(self, batch: Batch, mark: Mark = unmarked) -> Tensor:
         """(B, C, A) normalised actions, differentiable."""
-        return self.sample(batch)[-1][2]
+        return self.sample(batch, mark)[-1][2]
 
     @torch.no_grad()
-    def act(self, batch: Batch) -> Tensor:
+    def act(self, batch: Batch, mark: Mark = unmarked) -> Tensor:
         """(B, C, A) normalised actions."""
-        y: Tensor = self(batch)
+        y: Tensor = self(batch, mark)
         return y
 
     def reset_parameters(self, seed: int) -> None:

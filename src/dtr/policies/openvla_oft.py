@@ -25,7 +25,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dtr.policies.base import Batch, Policy
+from dtr.policies.base import Batch, Mark, Policy, unmarked
 from dtr.policies.decoder import Decoder
 from dtr.policies.head import ActionHead
 from dtr.policies.initial import fan_in_std, generator, truncated_normal
@@ -137,24 +137,29 @@ class OpenVLAOFT(Policy):
         y: Tensor = self.action(states.reshape(states.shape[0], self._config.chunk, -1))
         return y
 
-    def forward(self, batch: Batch, always_mask: bool = True) -> Tensor:
+    def forward(self, batch: Batch, always_mask: bool = True, mark: Mark = unmarked) -> Tensor:
         """(B, C, A) normalised actions, differentiable.
 
         Without padding no mask is needed, which is faster and may differ in the last bits. Training takes that path; inference
         (`always_mask`) does not, so that a row's bits never depend on whether another row of its batch is padded.
         """
         h, first, valid = self.embed(batch)
+        mark("vision")
         mask = valid[:, None, None, :] if always_mask or not bool(valid.all()) else None
-        return self.decode(self.action_states(self.language(h, mask), first))
+        states = self.action_states(self.language(h, mask), first)
+        mark("language")
+        actions = self.decode(states)
+        mark("action")
+        return actions
 
     def losses(self, batch: Batch) -> Tensor:
         """(B,) mean absolute error over the chunk."""
         return (self(batch, always_mask=False) - batch["actions"]).abs().mean(dim=(1, 2))
 
     @torch.no_grad()
-    def act(self, batch: Batch) -> Tensor:
+    def act(self, batch: Batch, mark: Mark = unmarked) -> Tensor:
         """(B, C, A) normalised actions."""
-        y: Tensor = self(batch)
+        y: Tensor = self(batch, mark=mark)
         return y
 
     def example(self, text_tokens: int) -> Batch:

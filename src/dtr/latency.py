@@ -1,0 +1,165 @@
+"""Verb `latency`: how long a policy takes for one chunk of actions, and how much memory, measured here and now.
+
+    vision      images to tokens                       language    the language model's one pass over the prefix
+    action      head, or all denoising steps           total       the whole inference
+
+Every phase is timed to its end (a GPU is waited for), after `warmup` unmeasured calls; median and 95th percentile over `repeats`. With
+a baseline measured in the same run, the speed-up stands beside Amdahl's bound: with f the part of the baseline's time that the
+dropped component takes and r the part of its FLOPs that is left, no drop can be faster than 1 / (1 - f (1 - r)).
+
+Weights do not matter to time, so a configuration alone will do: the full-size policies are measured with random weights.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Mapping
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from dtr.cost import measure
+from dtr.dropping.drop import drop
+from dtr.dropping.plan import resolve
+from dtr.errors import BadConfig, MissingLibrary
+from dtr.policies.base import Batch, Policy
+from dtr.policies.file import load_skeleton
+from dtr.policies.registry import beside, policy_class, skeleton
+from dtr.progress import Progress
+from dtr.provenance import machine, write_json
+
+PHASES = ("vision", "language", "action")
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+def add_parser(verbs: Any) -> None:
+    """`dtr latency`."""
+    p = verbs.add_parser("latency", help="time and memory of one chunk of actions, phase by phase, before and after a cut")
+    what = p.add_mutually_exclusive_group(required=True)
+    what.add_argument("--policy", type=Path, help="policy file: its shape is measured, with random weights")
+    what.add_argument("--full-size", metavar="NAME", help="a policy class at its published size, for example openvla_oft or pi05")
+    p.add_argument("--cut", nargs="+", default=[], help="cuts to measure beside the undropped policy (not by a metric)")
+    p.add_argument("--device", default="cpu", help="cpu or cuda (default cpu)")
+    p.add_argument("--dtype", default="float32", choices=DTYPES, help="type of weights and inputs (default float32)")
+    p.add_argument("--batch", type=int, default=1, help="requests at a time (default 1)")
+    p.add_argument("--warmup", type=int, default=5, help="calls before the clock starts (default 5)")
+    p.add_argument("--repeats", type=int, default=30, help="calls that are timed (default 30)")
+    p.add_argument("--out", type=Path, required=True, help="latency.json")
+    p.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Measure the undropped policy and every cut, in turns, and write what came out."""
+    if args.device.startswith("cuda") and not torch.cuda.is_available():
+        raise MissingLibrary(f"--device {args.device} needs a GPU that torch can use: leave it out, or run on a machine with one.")
+    if args.batch < 1 or args.repeats < 1 or args.warmup < 0:
+        raise BadConfig(f"latency expects --batch and --repeats of 1 or more, got {args.batch} and {args.repeats}.")
+    name, config = shape_of(args)
+    rows: dict[str, dict[str, Any]] = {}
+    with Progress("latency", 1 + len(args.cut), "policy") as progress:
+        for cut in ("none", *args.cut):
+            rows[cut] = measured(name, config, cut, args)
+            progress.update()
+    for cut, row in rows.items():
+        row |= compared(row, rows["none"])
+        print(line(cut, row), flush=True)
+    record = {"policy": name, "device": device_name(args.device), "dtype": args.dtype, "batch": args.batch, "repeats": args.repeats}
+    write_json(args.out, record | {"warmup": args.warmup, "threads": torch.get_num_threads(), "cuts": rows, "machine": machine()})
+
+
+def shape_of(args: argparse.Namespace) -> tuple[str, Any]:
+    """The class's name and its configuration."""
+    if args.policy is not None:
+        empty = load_skeleton(args.policy)
+        return empty.policy.name, empty.policy.config
+    policy_class(args.full_size)  # UnknownName, with the nearest
+    return args.full_size, beside(args.full_size, "_config", "FULL_SIZE")
+
+
+def measured(name: str, config: Any, cut: str, args: argparse.Namespace) -> dict[str, Any]:
+    """One policy's times, memory and cost. Weights are random; the policy is gone afterwards."""
+    policy = skeleton(name, config)
+    plan = resolve(cut, policy)
+    drop(policy, plan)
+    cost = measure(policy)
+    policy = filled(policy, args.device, DTYPES[args.dtype])
+    batch = request(policy, args.batch, DTYPES[args.dtype])
+    cuda = args.device.startswith("cuda")
+    if cuda:
+        torch.cuda.reset_peak_memory_stats()
+    times = clock(policy, batch, args.warmup, args.repeats, cuda)
+    return {
+        "parameters": cost.parameters.total,
+        "flops": cost.flops.total,
+        "flops_by_component": dict(cost.flops.by_component),
+        "weights_gib": sum(p.numel() * p.element_size() for p in policy.parameters()) / 2**30,
+        "peak_gib": torch.cuda.max_memory_allocated() / 2**30 if cuda else None,
+        "median_ms": {phase: float(np.median(values)) for phase, values in times.items()},
+        "p95_ms": {phase: float(np.percentile(values, 95)) for phase, values in times.items()},
+    }
+
+
+def filled(policy: Policy, device: str, dtype: torch.dtype) -> Policy:
+    """A skeleton with small random weights on a device: never a second copy, never in another type."""
+    policy.to(dtype).to_empty(device=device)
+    with torch.no_grad():
+        for tensor in policy.parameters():
+            tensor.normal_(0.0, 0.02)
+    return policy.eval()
+
+
+def request(policy: Policy, B: int, dtype: torch.dtype) -> Batch:
+    """B requests without padding on the policy's device: what `policy.example` describes, of ones."""
+    shapes = policy.example(policy.config.text_length(30))
+    batch = {key: torch.ones((B, *t.shape[1:]), dtype=t.dtype, device=policy.device) for key, t in shapes.items()}
+    return {key: t.to(dtype) if t.is_floating_point() else t for key, t in batch.items()}
+
+
+def clock(policy: Policy, batch: Batch, warmup: int, repeats: int, cuda: bool) -> dict[str, list[float]]:
+    """Milliseconds of every phase and of the whole, one number a repeat."""
+    times: dict[str, list[float]] = {phase: [] for phase in (*PHASES, "total")}
+    for k in range(warmup + repeats):
+        marks = [("", now(cuda))]
+        policy.act(batch, lambda phase, marks=marks: marks.append((phase, now(cuda))))  # type: ignore[misc]
+        if k < warmup:
+            continue
+        for (_, before), (phase, after) in pairwise(marks):
+            times[phase].append(1000 * (after - before))
+        times["total"].append(1000 * (marks[-1][1] - marks[0][1]))
+    return times
+
+
+def now(cuda: bool) -> float:
+    """Seconds, when everything asked for so far is done."""
+    if cuda:
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+def compared(row: Mapping[str, Any], baseline: Mapping[str, Any]) -> dict[str, float]:
+    """The speed-up against the baseline, and Amdahl's bound from the baseline's times and the FLOPs that are left."""
+    whole = baseline["median_ms"]["total"]
+    left = 1 - sum(
+        baseline["median_ms"][phase] / whole * (1 - row["flops_by_component"][phase] / max(1, baseline["flops_by_component"][phase]))
+        for phase in PHASES
+    )
+    return {"speedup": whole / row["median_ms"]["total"], "amdahl": 1 / left}
+
+
+def line(cut: str, row: Mapping[str, Any]) -> str:
+    """One line for the reader."""
+    phases = ", ".join(f"{phase} {row['median_ms'][phase]:.2f}" for phase in PHASES)
+    memory = f"weights {row['weights_gib']:.2f} GiB" + (f", peak {row['peak_gib']:.2f} GiB" if row["peak_gib"] else "")
+    return (
+        f"{cut}: {row['median_ms']['total']:.2f} ms a chunk ({phases}; p95 {row['p95_ms']['total']:.2f}), "
+        f"{row['speedup']:.2f} times the baseline's speed (bound {row['amdahl']:.2f}), {memory}"
+    )
+
+
+def device_name(device: str) -> str:
+    """What the times belong to."""
+    return torch.cuda.get_device_name() if device.startswith("cuda") else str(machine()["cpu"])
