@@ -13,8 +13,9 @@ from dtr.errors import BadConfig, Interrupted
 
 def test_the_verbs_are_these():
     assert list(cli.VERBS) == [
-        "checkpoint", "demonstrate", "render", "score", "drop", "recover", "rollout", "cost", "cell", "table", "parity", "doctor", "bench",
-        "suites", "store",
+        "fetch", "import", "export", "checkpoint", "demonstrate", "render", "score",
+        "drop", "recover", "rollout", "cost", "latency", "cell", "table",
+        "parity", "doctor", "bench", "suites", "store",
     ]  # fmt: skip
 
 
