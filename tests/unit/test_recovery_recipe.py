@@ -10,7 +10,7 @@ import pytest
 import recovery_world as world
 
 from dtr.errors import BadConfig, UnknownName
-from dtr.recovery.recipe import Recipe, read_recipe
+from dtr.recovery.recipe import LATER, Recipe, read_recipe
 
 SCHEMA = json.loads((Path(__file__).parents[2] / "schemas/recipe.schema.json").read_text())
 
@@ -69,7 +69,7 @@ def test_a_recipe_is_read_from_text_and_from_a_file(tmp_path: Path) -> None:
 def test_the_schema_and_the_class_agree() -> None:
     jsonschema.validate(world.recipe().to_dict(), SCHEMA)
     defaults = Recipe(steps=1, batch=2, lr=1.0).to_dict()
-    assert set(SCHEMA["properties"]) == {*defaults, "lora"}  # which is written only where it is asked for
-    assert {k: v["default"] for k, v in SCHEMA["properties"].items() if "default" in v and k != "lora"} == {
+    assert set(SCHEMA["properties"]) == {*defaults, *LATER}  # which are written only where they are asked for
+    assert {k: v["default"] for k, v in SCHEMA["properties"].items() if "default" in v and k not in LATER} == {
         k: v for k, v in defaults.items() if k not in ("steps", "batch", "lr")
     }

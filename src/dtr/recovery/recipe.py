@@ -21,6 +21,8 @@ from dtr.policies.settings import parse
 
 DECAYS = ("constant", "cosine", "linear")
 STATISTICS = ("data", "policy")
+LATER = ("lora", "matched_batch")
+"""Fields that recipes had not from the beginning."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,8 @@ class Recipe:
     of an exponential moving average of the weights, which is then what is kept (None: the last weights are kept).
     `statistics` "data" normalises by the quantiles of the training data and stores them with the policy, as OpenVLA-OFT does;
     "policy" keeps those that the policy came with. `val_fraction` of the episodes is held out; the curve has a point every
-    `report_every` steps. `lora` trains low-rank corrections instead of all weights (lora.py).
+    `report_every` steps. `lora` trains low-rank corrections instead of all weights (lora.py). With
+    `matched_batch`, `steps` of that many samples are what recovery may cost, measured on the undropped policy (matched.py).
     """
 
     steps: int
@@ -63,6 +66,7 @@ class Recipe:
     report_every: int = 100
     shards: int = 2
     lora: Lora | None = None
+    matched_batch: int | None = None
 
     def __post_init__(self) -> None:
         for name, known in (("decay", DECAYS), ("statistics", STATISTICS)):
@@ -77,6 +81,7 @@ class Recipe:
             (0 <= self.beta1 < 1 and 0 <= self.beta2 < 1 and self.weight_decay >= 0, "beta1, beta2 must lie in [0, 1), weight_decay >= 0"),
             (self.ema is None or 0 < self.ema < 1, "ema must lie in (0, 1) or be null"),
             (0 <= self.val_fraction < 1, "val_fraction must lie in [0, 1)"),
+            (self.matched_batch is None or self.matched_batch >= 1, "matched_batch must be at least 1 or be null"),
         ):
             if not holds:
                 raise BadConfig(f"recipe: {expected}, got {self.to_dict()}: correct it (schemas/recipe.schema.json describes every field).")
@@ -89,8 +94,8 @@ class Recipe:
         return self.lr * warm * (self.lr_final + (1 - self.lr_final) * left)
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON values, every default written out; but `lora`, a later addition, only where it is asked for: older digests stay."""
-        return {key: value for key, value in asdict(self).items() if key != "lora" or value is not None}
+        """JSON values, every default written out; but LATER additions only where they are asked for: older digests stay."""
+        return {key: value for key, value in asdict(self).items() if key not in LATER or value is not None}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Recipe:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from dtr.cost import text_length
 from dtr.data.dataset import Dataset
 from dtr.data.pictures import add_data_arguments, read_data
 from dtr.dropping.drop import drop
@@ -22,6 +23,7 @@ from dtr.policies.processor import Processor
 from dtr.provenance import sha256_file, write_run_record, write_text
 from dtr.recovery.batches import check, fitted
 from dtr.recovery.lora import adapt, merge
+from dtr.recovery.matched import matched
 from dtr.recovery.recipe import Recipe, read_recipe
 from dtr.recovery.team import check_size
 from dtr.recovery.train import Training, curve_text
@@ -34,9 +36,11 @@ def run(args: argparse.Namespace) -> None:
     check_size(args.processes, recipe.shards)  # before minutes of reading and drawing
     loaded = load_policy(args.policy, args.device)
     policy, processor, plan = loaded.policy, loaded.processor, loaded.header["plan"]
+    undropped = policy.config
     if args.plan is not None:
         chosen = read_plan(args.plan)
         policy, plan = drop(policy, chosen), chosen.to_json()
+    recipe = matched(recipe, policy.name, undropped, policy.config, text_length(processor))
     data = read_data(args.data, args.image_size or processor.image_size, args.pictures, args.processes)
     check(data, processor, policy.config.images)
     if recipe.statistics == "data":
