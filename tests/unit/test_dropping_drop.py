@@ -25,7 +25,7 @@ from dtr.dropping.scores import BlockScore, Score, write_score
 from dtr.dropping.width import action_head, strongest_units
 from dtr.errors import BadConfig, BadRecord, PlanMismatch, UnknownName
 from dtr.policies.file import load_policy, read_header, save_policy
-from dtr.provenance import canonical_json, write_json
+from dtr.provenance import canonical_json, sha256_file, write_json
 
 
 def outputs(policy: Any) -> torch.Tensor:
@@ -164,8 +164,11 @@ def test_dropping_a_dropped_file_uses_original_indices(whole: Path) -> None:
 def test_cut_by_scores(whole: Path, tmp_path: Path) -> None:
     policy = load_policy(whole).policy
     blocks = {name: BlockScore(float(k), 0.0) for k, name in enumerate(policy.gates())}
-    score = Score("gateprobe", policy.name, config_digest(policy), "0" * 64, ("d",), "0" * 64, 8, 0, blocks)
+    score = Score("gateprobe", policy.name, config_digest(policy), sha256_file(whole), ("d",), "0" * 64, 8, 0, blocks)
     write_score(tmp_path / "score.json", score)
+    write_score(tmp_path / "other.json", dataclasses.replace(score, weights="1" * 64))
+    with pytest.raises(PlanMismatch, match="scores are of the weights 1111"):
+        dropped(whole, "language-gateprobe-2", "other", (tmp_path / "other.json",))
     out = dropped(whole, "language-gateprobe-2", "scored", (tmp_path / "score.json",))
     assert load_policy(out).policy.stacks()["language"].kept == (2, 3, 4, 5)
     with pytest.raises(PlanMismatch, match="needs gateprobe scores"):

@@ -40,9 +40,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def scored(folder: Path, name: str = "score", **change: object) -> Path:
     """Run the verb."""
-    fields = {"metric": "gateprobe", "samples": 12, "seed": 0, "batch": 5, "device": "cpu"} | change
+    fields = {"metric": "gateprobe", "samples": 12, "seed": 0, "batch": 5, "device": "cpu", "image_size": None, "processes": 1} | change
+    fields["pictures"] = folder / "pictures"
     out = folder / f"{name}.json"
-    run(argparse.Namespace(policy=folder / "policy.safetensors", demos=[folder / "bowls"], out=out, **fields))
+    run(argparse.Namespace(policy=folder / "policy.safetensors", data=[folder / "bowls"], out=out, **fields))
     return out
 
 

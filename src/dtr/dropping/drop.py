@@ -75,8 +75,8 @@ def plan_cut(path: Path, cut: str, scores: Iterable[Path]) -> Plan:
     parsed, by = parse_cut(cut), by_metric(read_score(score) for score in scores)
     empty = load_skeleton(path)
     check_header(empty.header, path)
-    check_weights(parsed, by, path)
     plan = resolve(parsed, empty.policy, by, text_length(empty.processor))
+    check_weights(parsed, by, path)
     validate(plan.to_json(), "plan", f"the plan of {cut}")
     return plan
 
