@@ -1,4 +1,5 @@
-# Finished episodes are kept under work/, so a killed run goes on; the records do not depend on the number of workers.
+# Finished episodes are kept under work/, so a killed run goes on. The records do not depend on the number of workers; two a core, because
+# some wait for the policy while others step.
 rule rollout:
     input:
         policy=paths.RECOVERED,
@@ -14,5 +15,5 @@ rule rollout:
         protocol=lambda w: targets.protocol_json(w.protocol),
         state=f"{paths.WORK}/{{cut}}/{{data}}.{{recipe}}/seed{{seed}}/rollouts/{{protocol}}/{version('rollout')}",
     shell:
-        "dtr rollout --policy {input.policy} --suite {wildcards.suite} --protocol {params.protocol:q} {params.device} --workers {threads}"
+        "dtr rollout --policy {input.policy} --suite {wildcards.suite} --protocol {params.protocol:q} {params.device} --workers $((2 * {threads}))"
         " --state-dir {params.state} --out {output.episodes} 2>&1 | tee -i {log}"
