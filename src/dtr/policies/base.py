@@ -97,7 +97,7 @@ class Policy(nn.Module, ABC):
 
         stacks: only of these, by default of all that have such. PlanMismatch for parts of a stack whose blocks have none.
         """
-        end, found = "" if granularity == "block" else f".{granularity}", {}
+        end, found = "" if granularity == "block" else f".{granularity}", dict[str, Gate]()
         for name, stack in self.stacks().items():
             if name in stacks if stacks is not None else stack.parted or not end:
                 self.check_granularity(name, granularity)

@@ -1,14 +1,14 @@
 """What a configuration says of a stack of residual blocks: how deep the undropped one is, and what of it is left.
 
-    kept               original indices of the blocks that are there
-    without_attention  of these, the ones that have only their MLP
-    without_mlp        of these, the ones that have only their attention
+kept               original indices of the blocks that are there
+without_attention  of these, the ones that have only their MLP
+without_mlp        of these, the ones that have only their attention
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Any, ClassVar
 
 from dtr.errors import BadConfig
@@ -58,7 +58,7 @@ def kept_blocks(kept: Iterable[int], depth: int, what: str) -> tuple[int, ...]:
     return indices
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class StackConfig:
     """The part of a configuration that all stacks of transformer blocks share; see the module's text."""
 
@@ -66,6 +66,7 @@ class StackConfig:
     """What an error calls it."""
 
     depth: int
+    _: KW_ONLY
     kept: tuple[int, ...] = EVERY
     without_attention: tuple[int, ...] = optional(())
     without_mlp: tuple[int, ...] = optional(())
@@ -77,7 +78,7 @@ class StackConfig:
             if list(indices) != sorted(set(indices)) or not set(indices) <= set(self.kept):
                 raise BadConfig(f"{self.what}.{name} must hold increasing indices of kept blocks, got {list(indices)}: correct it.")
         if both := sorted(set(self.without_attention) & set(self.without_mlp)):
-            raise BadConfig(f"{self.what} blocks {both} have neither attention nor MLP, so they are gone: leave them out of {self.what}.kept.")
+            raise BadConfig(f"{self.what} blocks {both} have neither attention nor MLP: leave them out of {self.what}.kept.")
 
     def shaped(self, readout: int) -> StackShape:
         """The stack with this read-out."""
