@@ -15,9 +15,10 @@ sys.path.insert(0, str(Path(__file__).parent))
 import cut_world
 
 from dtr.cost import config_digest
+from dtr.dropping.choice import Choice, choose
 from dtr.dropping.cut import COMPONENTS, parse_cut
 from dtr.dropping.drop import drop
-from dtr.dropping.plan import Choice, Plan, choose, resolve
+from dtr.dropping.plan import Plan, resolve
 from dtr.dropping.scores import BlockScore, Score
 from dtr.errors import BadRecord, DtrError, PlanMismatch, UnknownName
 from dtr.policies.base import Policy
@@ -152,7 +153,10 @@ def test_plan_survives_json() -> None:
         ("vision-keep-4", "keeps block 4 of vision.dino"),
         ("vision.dino-keep-3", "only block 3, which no action depends on, of vision.dino"),
         ("language-keep-0+language-keep-1", "leaves nothing of language"),
-        ("language-half-mlp", "sublayers"),
+        ("action-half-mlp", "no mlp in its action blocks"),
+        ("action-keep-0-attention", "no attention in its action blocks"),
+        ("language-keep-0-mlp+language-keep-1-mlp", "leaves no mlp part of language (6 mlp parts)"),
+        ("vision.dino-keep-3-attention", "only attention part 3, which no action depends on, of vision.dino"),
     ],
 )
 def test_cuts_that_the_policy_cannot_bear(cut: str, answer: str) -> None:

@@ -24,7 +24,7 @@ ARROWS = {
     "dropping": {"cost", "policies"},
     "sim": {"data"},
     "data": {"sim"},
-    "recovery": {"data", "dropping", "policies", "sim"},
+    "recovery": {"cost", "data", "dropping", "policies"},
     "importance": {"cost", "data", "dropping", "policies", "recovery"},
     "rollout": {"dropping", "policies", "sim"},
     "hub": {"cost", "data", "dropping", "policies", "recovery"},

@@ -28,6 +28,7 @@ METRICS = ("gateprobe", "leave_one_out")
 SELECTIONS = ("half", "ends")
 """Selections that need no score."""
 SUBLAYERS = ("attention", "mlp")
+"""The parts of a transformer block; `dtr.policies.parts` has them."""
 
 NUMBER = re.compile(r"0|[1-9][0-9]*")
 EXAMPLES = tuple(

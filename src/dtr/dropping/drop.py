@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dtr.cost import config_digest, text_length
-from dtr.dropping.cut import COMPONENTS, METRICS, Cut, parse_cut
+from dtr.dropping.cut import COMPONENTS, METRICS, SUBLAYERS, Cut, parse_cut
 from dtr.dropping.plan import Plan, carry_out, read_plan, resolve, write_plan
 from dtr.dropping.scores import Score, read_score
 from dtr.errors import BadConfig, PlanMismatch
@@ -20,12 +20,12 @@ from dtr.records import validate
 
 
 def drop(policy: Policy, plan: Plan) -> Policy:
-    """Delete from `policy` what `plan` drops, and return it: h_i = h_{i-1} where a block was, its parameters gone.
+    """Delete from `policy` what `plan` drops, and return it: h_i = h_{i-1} where a block or a part was, its parameters gone.
 
     Raises PlanMismatch: when the plan is for another policy nothing is changed, when the plan contradicts itself discard the policy.
     """
     plan.check(policy)
-    carry_out(policy, plan.dropped, plan.width[1] if plan.width else None)
+    carry_out(policy, plan.dropped, plan.parts, plan.width[1] if plan.width else None)
     if config_digest(policy) != plan.digest:
         raise PlanMismatch(
             f"the plan of cut {plan.cut!r} promises {plan.digest}, but leaves {config_digest(policy)}; make it again with `dtr drop`."
@@ -42,6 +42,7 @@ def check_header(header: Mapping[str, Any], path: str | Path) -> None:
 def add_parser(verbs: Any) -> None:
     """Declare `dtr drop`."""
     known = f"Components: {', '.join(COMPONENTS)}. Rules: half, ends, keep-<i>_<j>..., <metric>-<k> ({', '.join(METRICS)}). Union: +."
+    known += f" With -{' or -'.join(SUBLAYERS)} at the end of half, ends or keep, the blocks lose only this part."
     p = verbs.add_parser("drop", help="remove blocks from a policy", description=f"Remove blocks from a policy by a cut. {known}")
     p.add_argument("--policy", type=Path, required=True, help="policy file")
     what = p.add_mutually_exclusive_group(required=True)
@@ -94,6 +95,9 @@ def check_weights(cut: Cut, scores: Mapping[str, Score], path: Path) -> None:
 def summary(plan: Plan) -> str:
     """One line for the user: what went, what is left, and what of it is dead."""
     gone = [f"{len(blocks)} of {len(blocks) + len(plan.kept[name])} {name} blocks" for name, blocks in plan.dropped.items() if blocks]
+    for part, stacks in plan.parts.items():
+        present = {name: len(plan.dropped[name]) + len(plan.kept[name]) for name in stacks}
+        gone += [f"the {part} of {len(blocks)} of {present[name]} {name} blocks" for name, blocks in stacks.items()]
     if plan.width and plan.width[0] != plan.width[1]:
         gone.append(f"the action head's width from {plan.width[0]} to {plan.width[1]}")
     what = f"{plan.cut} dropped {', '.join(gone) or 'nothing: what it names is gone already' if plan.cut != 'none' else 'nothing'}"

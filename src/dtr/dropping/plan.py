@@ -7,23 +7,23 @@ what *stays*: cuts that keep the same blocks have the same digest.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from dtr.cost import config_digest, measure
-from dtr.dropping.cut import Cut, Part, parse_cut
+from dtr.dropping.choice import Blocks, Choice, choose
+from dtr.dropping.cut import Cut, parse_cut
 from dtr.dropping.scores import Score
-from dtr.dropping.selection import Depth, brief, dropped_blocks
-from dtr.dropping.width import DIVISOR, action_head, strongest_units, width_before
+from dtr.dropping.selection import brief
+from dtr.dropping.width import action_head, strongest_units, width_before
 from dtr.errors import PlanMismatch
 from dtr.policies.base import Policy
+from dtr.policies.parts import PARTS
 from dtr.policies.registry import skeleton
+from dtr.policies.stack import Stack
 from dtr.provenance import digest, write_json
 from dtr.records import read_record
-
-Blocks = Mapping[str, tuple[int, ...]]
-"""Stack name -> ascending indices in the undropped model."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,8 @@ class Plan:
 
     source, digest: configuration digests of the policy that the plan is for, and of what it leaves.
     scores: metric -> digest of the score record that chose. width: the action head's hidden width before and after, or None.
-    dead_dropped, dead_kept: block names that cannot influence the actions, among those that go and those that stay.
+    parts: attention or mlp -> the blocks that stay and lose this; a block that loses both is among `dropped`.
+    dead_dropped, dead_kept: names of blocks and parts that cannot influence the actions, among those that go and those that stay.
     """
 
     policy: str
@@ -64,19 +65,22 @@ class Plan:
     dead_kept: tuple[str, ...]
     parameters: Left
     flops: Left
+    parts: Mapping[str, Blocks] = field(default_factory=dict)
 
     @property
     def note(self) -> str:
         """How much of the cut was free: `of the 25 dropped blocks, 1 was dead and cost nothing to lose`."""
-        dropped, dead = sum(map(len, self.dropped.values())), len(self.dead_dropped)
+        counts = {"block": total(self.dropped)} | {f"{part} part": total(self.parts.get(part, {})) for part in PARTS}
+        dropped = " and ".join(f"{n} dropped {what}{'s' if n > 1 else ''}" for what, n in counts.items() if n)
         if not dropped:
             return "no block was dropped"
-        verb = "was" if dead == 1 else "were"
-        return f"of the {dropped} dropped block{'s' if dropped > 1 else ''}, {dead} {verb} dead and cost nothing to lose"
+        dead = len(self.dead_dropped)
+        return f"of the {dropped}, {dead} {'was' if dead == 1 else 'were'} dead and cost nothing to lose"
 
     def to_json(self) -> dict[str, Any]:
-        """The value of `schemas/plan.schema.json`."""
-        return {
+        """The value of `schemas/plan.schema.json`; without `parts` where no part goes alone."""
+        parts = {part: {name: list(blocks) for name, blocks in stacks.items()} for part, stacks in self.parts.items()}
+        return ({"parts": parts} if parts else {}) | {
             "policy": self.policy,
             "cut": self.cut,
             "source": self.source,
@@ -103,6 +107,7 @@ class Plan:
             dead_kept=tuple(value["dead"]["kept"]),
             parameters=Left(value["parameters"]["left"], value["parameters"]["before"]),
             flops=Left(value["flops"]["left"], value["flops"]["before"]),
+            parts={part: {name: tuple(blocks) for name, blocks in s.items()} for part, s in value.get("parts", {}).items()},
         )
 
     def check(self, policy: Policy) -> None:
@@ -125,15 +130,6 @@ class Plan:
             )
 
 
-@dataclass(frozen=True)
-class Choice:
-    """What a cut means for one policy: the blocks that stay and go, and the hidden width that the head is left (None: it has none)."""
-
-    kept: Blocks
-    dropped: Blocks
-    width: int | None
-
-
 def resolve(cut: Cut | str, policy: Policy, scores: Mapping[str, Score] | None = None, text_tokens: int | None = None) -> Plan:
     """What `cut` means for `policy`, which may be a skeleton on the meta device and may have been cut before.
 
@@ -144,59 +140,23 @@ def resolve(cut: Cut | str, policy: Policy, scores: Mapping[str, Score] | None =
     return summary(cut, policy, choose(cut, policy, scores or {}), scores or {}, text_tokens)
 
 
-def choose(cut: Cut, policy: Policy, scores: Mapping[str, Score]) -> Choice:
-    """The blocks of `resolve`, without measuring what is left."""
-    depths = {name: Depth(stack.depth, stack.kept, stack.dead) for name, stack in policy.stacks().items()}
-    for metric in cut.metrics:
-        if metric in scores:
-            check_score(scores[metric], metric, policy)
-    width, going = width_before(policy), {name: set[int]() for name in depths}
-    after = None if width is None else width[0]
-    for part in cut.parts:
-        if part.sublayer:
-            raise PlanMismatch(
-                f"cut {str(part)!r} drops sublayers, but {policy.name} can lose whole blocks only so far; drop blocks instead."
-            )
-        if width is not None and cuts_width(part):
-            after = min(after or width[0], max(width[1] // DIVISOR[part.rule], 1))
-            continue
-        for name, blocks in dropped_blocks(part, depths, scores.get(part.rule)).items():
-            going[name] |= blocks
-    kept = {name: tuple(i for i in depth.present if i not in going[name]) for name, depth in depths.items()}
-    for name, depth in depths.items():
-        if going[name] and not set(kept[name]) - set(depth.dead):
-            left = f"only block {brief(kept[name])}, which no action depends on," if kept[name] else "nothing"
-            raise PlanMismatch(f"cut {str(cut)!r} leaves {left} of {name} ({len(depth.present)} blocks); keep at least one live block.")
-    return Choice(kept, {name: tuple(sorted(blocks)) for name, blocks in going.items()}, after)
-
-
-def carry_out(policy: Policy, dropped: Blocks, width: int | None) -> None:
-    """Delete the blocks, then narrow the head to `width` units when it is wider."""
+def carry_out(policy: Policy, dropped: Blocks, parts: Mapping[str, Blocks], width: int | None) -> None:
+    """Delete the blocks and the parts, then narrow the head to `width` units when it is wider."""
     policy.drop(dropped)
+    for part, blocks in parts.items():
+        policy.drop(blocks, part)
     head = action_head(policy)
     if head is not None and width is not None and width < head.hidden:
         policy.narrow_head(strongest_units(head, width))
 
 
-def cuts_width(part: Part) -> bool:
-    """Whether a part means the hidden width of an MLP head: its blocks are no transformer blocks, so `half` and `ends` narrow it."""
-    return part.component == "action" and part.rule in DIVISOR
-
-
-def check_score(score: Score, metric: str, policy: Policy) -> None:
-    """Raises PlanMismatch unless `score` is of this metric and this policy."""
-    expected, got = (metric, policy.name, config_digest(policy)), (score.metric, score.policy, score.source)
-    if expected != got:
-        what = " ".join(expected)
-        raise PlanMismatch(f"expected scores of {what}, got those of {' '.join(got)}; run `dtr score` on the policy that you cut.")
-
-
 def summary(cut: Cut, policy: Policy, choice: Choice, scores: Mapping[str, Score], text_tokens: int | None) -> Plan:
     """The plan of a choice that has been made: carries it out on the meta device and measures what is left."""
     left = skeleton(policy.name, policy.config)
-    carry_out(left, choice.dropped, choice.width)
+    carry_out(left, choice.dropped, choice.parts, choice.width)
     before, after = measure(policy, text_tokens), measure(left, text_tokens)
-    dead, dead_left = ({f"{name}.{i}" for name, stack in p.stacks().items() for i in stack.dead} for p in (policy, left))
+    gone = [f"{name}.{i}" for name, blocks in choice.dropped.items() for i in blocks]
+    gone += [f"{name}.{i}.{part}" for part, stacks in choice.parts.items() for name, blocks in stacks.items() for i in blocks]
     now = width_before(policy)
     return Plan(
         policy=policy.name,
@@ -207,11 +167,23 @@ def summary(cut: Cut, policy: Policy, choice: Choice, scores: Mapping[str, Score
         kept=choice.kept,
         dropped=choice.dropped,
         width=None if now is None or choice.width is None else (now[0], choice.width),
-        dead_dropped=tuple(f"{name}.{i}" for name, blocks in choice.dropped.items() for i in blocks if f"{name}.{i}" in dead),
-        dead_kept=tuple(f"{name}.{i}" for name, blocks in choice.kept.items() for i in blocks if f"{name}.{i}" in dead_left),
+        parts=choice.parts,
+        dead_dropped=tuple(name for name in gone if name in policy.dead),
+        dead_kept=tuple(rest(name, i, stack) for name, stack in left.stacks().items() for i in stack.dead),
         parameters=Left(after.parameters.total, before.parameters.total),
         flops=Left(after.flops.total, before.flops.total),
     )
+
+
+def rest(name: str, i: int, stack: Stack) -> str:
+    """What is left of block i: `language.7`, or `language.7.mlp` where that is all."""
+    parts = [part for part in PARTS if i in stack.having(part)]
+    return f"{name}.{i}.{parts[0]}" if len(parts) == 1 else f"{name}.{i}"
+
+
+def total(blocks: Blocks) -> int:
+    """How many blocks these are."""
+    return sum(map(len, blocks.values()))
 
 
 def read_plan(path: str | Path) -> Plan:

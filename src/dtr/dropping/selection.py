@@ -19,7 +19,8 @@ from dtr.errors import PlanMismatch, unknown
 
 @dataclass(frozen=True)
 class Depth:
-    """One stack of residual blocks: `total` in the undropped model, `present` now, `dead` = those that cannot influence the actions."""
+    """One stack of residual blocks: `total` in the undropped model, `present` now (for a cut of parts: those that have the part), `dead` =
+    those that cannot influence the actions."""
 
     total: int
     present: tuple[int, ...]
@@ -52,7 +53,7 @@ def dropped_blocks(part: Part, depths: Mapping[str, Depth], score: Score | None)
 def kept_by_name(part: Part, stack: str, depth: Depth) -> tuple[int, ...]:
     """The indices of a `keep` part, which must all be present."""
     if missing := [i for i in part.keep if i not in depth.present]:
-        have = f"blocks {brief(depth.present)} of {depth.total}"
+        have = f"{part.sublayer + ' in ' if part.sublayer else ''}blocks {brief(depth.present)} of {depth.total}"
         raise PlanMismatch(
             f"cut {str(part)!r} keeps block {missing[0]} of {stack}, but this policy has {have}; name blocks that are there."
         )

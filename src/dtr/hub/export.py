@@ -16,12 +16,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dtr.dropping.selection import brief
+from dtr.errors import BadCheckpoint
 from dtr.hub.kept import renumbered
 from dtr.hub.manifest import CLASSES
 from dtr.hub.processing import DERIVED, write_statistics
 from dtr.policies.base import Policy
 from dtr.policies.checkpoint import KeyMap
 from dtr.policies.file import LoadedPolicy, load_policy, shards_of, write_tensors
+from dtr.policies.parts import PARTS
 from dtr.policies.registry import beside
 from dtr.provenance import atomic_path, write_json
 
@@ -34,8 +37,10 @@ def export_policy(loaded: LoadedPolicy, folder: Path, consecutive: bool = False,
     """Write the files of the module's text and return entry.json.
 
     `consecutive`: number the blocks that are left from 0 on, as upstream's own classes must have them; else by original index.
+    BadCheckpoint for a policy that upstream's files cannot say.
     """
     policy = loaded.policy
+    check_whole_blocks(policy)
     key_map: KeyMap = beside(policy.name, "_keys", "KEYS")
     files = {}
     for part, tensors in official(policy, key_map, consecutive).items():
@@ -44,6 +49,15 @@ def export_policy(loaded: LoadedPolicy, folder: Path, consecutive: bool = False,
     entry = entry_of(loaded, files)
     write_json(folder / "entry.json", entry)
     return entry
+
+
+def check_whole_blocks(policy: Policy) -> None:
+    """BadCheckpoint when a block lost its attention or its MLP alone: upstream's classes build whole blocks only."""
+    for name, stack in policy.stacks().items():
+        for part in PARTS:
+            if stack.parted and (lost := tuple(i for i in stack.kept if i not in stack.having(part))):
+                blocks = f"blocks {brief(lost)} of {name} lost their {part}"
+                raise BadCheckpoint(f"upstream's files hold whole blocks only, but {blocks}: export a policy that was dropped by blocks.")
 
 
 def official(policy: Policy, key_map: KeyMap, consecutive: bool) -> dict[str, dict[str, Tensor]]:

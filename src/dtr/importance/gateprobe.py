@@ -8,16 +8,17 @@ r"""GateProbe: how much the loss would change, to first order, if a residual blo
 No gate is inserted: every block's `Gate` only watches h_{i-1} and h_i, and one forward and one backward give all blocks at once.
 Samples do not meet inside the network, so the gradient of the *sum* of their losses holds every sample's own gradient, and the
 inner product is taken sample by sample. Absolute values are taken per sample, before the mean: a block that helps one sample
-and hurts another is important.
+and hurts another is important. The parts of a block have gates too; block, attention and MLP share the one backward.
 
 Cost: parameters need no gradient, so backward makes no weight gradients and keeps no optimizer state. Held in memory at once are
 the activations of one batch, h_i and dL/dh_i of every block. B samples, T tokens, D width, L blocks: 2 L B T D numbers above the
-activations; for OpenVLA-OFT's language stack (32, 600 tokens, 4096, bf16) 0.3 GB a sample beside 15 GB of weights.
+activations, twice that with both parts watched; for OpenVLA-OFT's language stack (32, 600 tokens, 4096, bf16) 0.3 GB a sample beside
+15 GB of weights.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
 import torch
@@ -26,6 +27,9 @@ from torch import Tensor, nn
 from dtr.errors import unknown
 from dtr.policies.base import Batch, Policy
 from dtr.policies.gate import Gate
+
+BLOCKS = ("block",)
+"""The granularities that are scored unless others are asked for; all of them: `dtr.policies.parts.GRANULARITIES`."""
 
 
 @contextmanager
@@ -43,25 +47,30 @@ def frozen(policy: nn.Module) -> Iterator[None]:
             parameter.requires_grad_(True)
 
 
-def chosen_gates(policy: Policy, components: Iterable[str] | None) -> dict[str, Gate]:
-    """The gates of these components (or stacks), by block name; all of them for None. Raises UnknownName for one that is not there."""
-    gates = policy.gates()
-    if components is None:
-        return gates
-    known = {part for name in gates for part in (name.split(".")[0], name.rsplit(".", 1)[0])}
-    wanted = set(components)
-    for name in sorted(wanted - known):
-        raise unknown("component", name, known)
-    return {name: gate for name, gate in gates.items() if wanted & {name.split(".")[0], name.rsplit(".", 1)[0]}}
+def chosen_gates(policy: Policy, components: Iterable[str] | None, granularities: Collection[str] = BLOCKS) -> dict[str, Gate]:
+    """The gates of these components (or stacks), by name: of blocks, of their `attention`, of their `mlp`; of all for None.
+
+    Raises UnknownName for a component or granularity that does not exist, PlanMismatch for parts of a component that has none.
+    """
+    stacks = None
+    if components is not None:
+        names, wanted = list(policy.stacks()), set(components)
+        known = {part for name in names for part in (name.split(".")[0], name)}
+        for name in sorted(wanted - known):
+            raise unknown("component", name, known)
+        stacks = [name for name in names if wanted & {name.split(".")[0], name}]
+    return {name: gate for granularity in granularities for name, gate in policy.gates(granularity, stacks).items()}
 
 
-def gate_gradients(policy: Policy, batch: Batch, components: Iterable[str] | None = None) -> dict[str, Tensor]:
-    """dL/dalpha_i at alpha_i = 1 for every block and every sample: block name -> (B,) float64, from one forward and one backward.
+def gate_gradients(
+    policy: Policy, batch: Batch, components: Iterable[str] | None = None, granularities: Collection[str] = BLOCKS
+) -> dict[str, Tensor]:
+    """dL/dalpha_i at alpha_i = 1 for every block (and part) and every sample: name -> (B,) float64, from one forward and one backward.
 
     Only the blocks of `components` are watched; what comes before the first of them runs without a graph. A dead block is never
-    run, so its gradient is exactly 0. Raises UnknownName for a component that the policy has not.
+    run, so its gradient is exactly 0. Raises as `chosen_gates`.
     """
-    gates = chosen_gates(policy, components)
+    gates = chosen_gates(policy, components, granularities)
     for gate in gates.values():
         gate.watch(True)
     try:
@@ -83,6 +92,8 @@ def inner_product(gate: Gate, samples: int) -> Tensor:
     return product.view(samples, -1).sum(dim=1).cpu()
 
 
-def gateprobe(policy: Policy, batch: Batch, components: Iterable[str] | None = None) -> Mapping[str, Tensor]:
-    """|dL/dalpha_i| of every block and sample: block name -> (B,). Its mean over the calibration samples is the score."""
-    return {name: gradient.abs() for name, gradient in gate_gradients(policy, batch, components).items()}
+def gateprobe(
+    policy: Policy, batch: Batch, components: Iterable[str] | None = None, granularities: Collection[str] = BLOCKS
+) -> Mapping[str, Tensor]:
+    """|dL/dalpha_i| of every block (and part) and sample: name -> (B,). Its mean over the calibration samples is the score."""
+    return {name: gradient.abs() for name, gradient in gate_gradients(policy, batch, components, granularities).items()}

@@ -8,23 +8,24 @@ first, so its cost grows with the square of the depth. The sign is kept: a block
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 import torch
 from torch import Tensor
 
-from dtr.importance.gateprobe import chosen_gates, frozen
+from dtr.importance.gateprobe import BLOCKS, chosen_gates, frozen
 from dtr.policies.base import Batch, Policy
 
 
 @torch.no_grad()
-def loss_changes(policy: Policy, batch: Batch, components: Iterable[str] | None = None) -> Mapping[str, Tensor]:
-    """L without the block minus L with it, for every block and every sample: block name -> (B,) float64.
+def loss_changes(
+    policy: Policy, batch: Batch, components: Iterable[str] | None = None, granularities: Collection[str] = BLOCKS
+) -> Mapping[str, Tensor]:
+    """L without the block (or part) minus L with it, for every one and every sample: name -> (B,) float64.
 
-    A dead block is never run, so its change is exactly 0 and takes no forward. Raises UnknownName for an unknown component.
+    A dead block is never run, so its change is exactly 0 and takes no forward. Raises as `chosen_gates`.
     """
-    gates = chosen_gates(policy, components)
-    dead = {f"{name}.{i}" for name, stack in policy.stacks().items() for i in stack.dead}
+    gates, dead = chosen_gates(policy, components, granularities), policy.dead
     with frozen(policy):
         whole = policy.losses(batch).double().cpu()
         changes = {name: torch.zeros_like(whole) for name in gates}

@@ -62,7 +62,7 @@ def score_blocks(
             for name, values in FUNCTIONS[metric](policy, batch, components).items():
                 collected.setdefault(name, []).append(values)
             progress.update(len(batch["actions"]))
-    dead = {f"{name}.{i}" for name, stack in policy.stacks().items() for i in stack.dead}
+    dead = policy.dead
     return {name: block_score(torch.cat(parts), name in dead) for name, parts in collected.items()}
 
 

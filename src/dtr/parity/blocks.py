@@ -23,7 +23,7 @@ DEAD_DROP = 1e-6
 def gates(policy: Policy, golden: Golden, batch: Batch, names: Names, tolerance: float) -> Iterator[Comparison]:
     """GateProbe's per-sample gradients against those of truly inserted gates; dead ones must be exactly 0."""
     ours, reference = gate_gradients(policy, batch), golden.json("gates.json")["values"]
-    dead = {f"{name}.{i}" for name, stack in policy.stacks().items() for i in stack.dead}
+    dead = policy.dead
     for theirs, values in reference.items():
         for i, expected in values.items():
             mine = f"{names[theirs]}.{i}"

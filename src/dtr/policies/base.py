@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
@@ -12,8 +12,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from dtr.errors import unknown
+from dtr.errors import PlanMismatch, unknown
 from dtr.policies.gate import Gate
+from dtr.policies.parts import PARTS
 from dtr.policies.stack import Stack
 
 Batch = dict[str, Tensor]
@@ -72,7 +73,7 @@ class Policy(nn.Module, ABC):
     @property
     @abstractmethod
     def config(self) -> Any:
-        """The configuration as the policy is now: kept blocks and head width follow every drop (a `PolicyConfig`)."""
+        """The configuration as the policy is now: kept blocks and parts and head width follow every drop (a `PolicyConfig`)."""
 
     @abstractmethod
     def stacks(self) -> dict[str, Stack]:
@@ -98,17 +99,42 @@ class Policy(nn.Module, ABC):
     def example(self, text_tokens: int) -> Batch:
         """One inference request without padding, on the `meta` device: only its shapes matter."""
 
-    def gates(self) -> dict[str, Gate]:
-        """Every gate by block name, for example `language.7`, dead blocks included."""
-        return {f"{name}.{i}": gate for name, stack in self.stacks().items() for i, gate in stack.gates.items()}
+    def gates(self, granularity: str = "block", stacks: Collection[str] | None = None) -> dict[str, Gate]:
+        """Every gate by name, dead blocks included: `language.7`, or `language.7.attention` for the granularity `attention` or `mlp`.
 
-    def drop(self, blocks: Mapping[str, Iterable[int]]) -> None:
-        """Delete blocks by stack name and original index. UnknownName or PlanMismatch when they are not there."""
+        stacks: only of these, by default of all that have such. PlanMismatch for parts of a stack whose blocks have none.
+        """
+        end, found = "" if granularity == "block" else f".{granularity}", dict[str, Gate]()
+        for name, stack in self.stacks().items():
+            if name in stacks if stacks is not None else stack.parted or not end:
+                self.check_granularity(name, granularity)
+                found |= {f"{name}.{i}{end}": gate for i, gate in stack.gates_of(granularity).items()}
+        return found
+
+    def check_granularity(self, stack: str, granularity: str) -> None:
+        """PlanMismatch when the blocks of this stack have no such part."""
+        if granularity != "block" and not self.stacks()[stack].parted:
+            raise PlanMismatch(
+                f"{self.name} has no {granularity} in its {stack} blocks, which are no transformer blocks: ask for whole blocks of it."
+            )
+
+    @property
+    def dead(self) -> frozenset[str]:
+        """Names of the blocks, and of their parts, that no action depends on."""
+        blocks = [f"{name}.{i}" for name, stack in self.stacks().items() for i in stack.dead]
+        return frozenset([*blocks, *(f"{block}.{part}" for block in blocks for part in PARTS)])
+
+    def drop(self, blocks: Mapping[str, Iterable[int]], granularity: str = "block") -> None:
+        """Delete blocks, or their `attention` or `mlp`, by stack name and original index; a block that lost both is gone.
+
+        UnknownName or PlanMismatch when they are not there.
+        """
         stacks = self.stacks()
         for name, indices in blocks.items():
             if name not in stacks:
                 raise unknown("stack", name, stacks)
-            stacks[name].drop(indices)
+            self.check_granularity(name, granularity)
+            stacks[name].drop(indices, granularity)
 
     @property
     def device(self) -> torch.device:

@@ -10,22 +10,25 @@ Source: transformers 4.40.1 `modeling_llama.py`; the bidirectional mask is that 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dtr.errors import BadConfig
-from dtr.policies.stack import EVERY, Stack, StackShape, kept_blocks
+from dtr.policies.parts import PartedBlock
+from dtr.policies.stack import Stack
+from dtr.policies.stack_config import StackConfig
 
 Rotation = tuple[Tensor, Tensor]
 
 
 @dataclass(frozen=True)
-class LanguageConfig:
+class LanguageConfig(StackConfig):
     """The language stack. `kv_heads` 0 = `heads`, `head_dim` 0 = width / heads. `mlp`: hidden width. `eps`: of the RMS norms."""
 
-    depth: int
+    what: ClassVar[str] = "language"
     width: int
     heads: int
     mlp: int
@@ -35,19 +38,13 @@ class LanguageConfig:
     eps: float = 1e-6
     rope_base: float = 10000.0
     attention_bias: bool = False
-    kept: tuple[int, ...] = EVERY
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "kv_heads", self.kv_heads or self.heads)
         object.__setattr__(self, "head_dim", self.head_dim or self.width // self.heads)
-        object.__setattr__(self, "kept", kept_blocks(self.kept, self.depth, "language"))
+        super().__post_init__()
         if self.heads % self.kv_heads or self.head_dim % 2:
             raise BadConfig(f"kv_heads must divide heads and head_dim must be even, got {self}: correct the configuration.")
-
-    @property
-    def shape(self) -> StackShape:
-        """The stack; its read-out is the last block."""
-        return StackShape(self.depth, self.kept, self.depth - 1)
 
 
 def rotation(tokens: int, head_dim: int, base: float, device: torch.device, dtype: torch.dtype) -> Rotation:
@@ -65,8 +62,10 @@ def rotate(x: Tensor, by: Rotation) -> Tensor:
     return torch.addcmul(x * cos, torch.cat([-high, low], dim=-1), sin)
 
 
-class LanguageBlock(nn.Module):
+class LanguageBlock(PartedBlock):
     """Attention and SwiGLU, each behind an RMS norm, each added to the stream."""
+
+    weights: ClassVar = {"attention": ("norm1", "q", "k", "v", "o"), "mlp": ("norm2", "gate", "up", "down")}
 
     def __init__(self, config: LanguageConfig) -> None:
         super().__init__()
@@ -96,10 +95,12 @@ class LanguageBlock(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor | None, by: Rotation) -> Tensor:
         """(B, N, D) -> (B, N, D)."""
-        x = x + self.attention(self.norm1(x), mask, by)
-        m = self.norm2(x)
-        y: Tensor = x + self.down(F.silu(self.gate(m)) * self.up(m))
-        return y
+        if "attention" in self.parts:
+            x = self.parts["attention"](x, x + self.attention(self.norm1(x), mask, by))
+        if "mlp" in self.parts:
+            m = self.norm2(x)
+            x = self.parts["mlp"](x, x + self.down(F.silu(self.gate(m)) * self.up(m)))
+        return x
 
 
 class Decoder(nn.Module):

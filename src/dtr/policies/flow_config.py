@@ -9,9 +9,9 @@ from typing import Any, Self
 
 from dtr.errors import BadConfig
 from dtr.policies.flow import FlowConfig
-from dtr.policies.joint_config import StreamConfig, check_streams, first_shape, second_shape
+from dtr.policies.joint_config import StreamConfig, check_streams, first_shape
 from dtr.policies.settings import parse, plain
-from dtr.policies.stack import StackShape
+from dtr.policies.stack_config import StackShape
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,16 +56,17 @@ class FlowPolicyConfig:
         return (0,) * self.chunk
 
     def shapes(self) -> dict[str, StackShape]:
-        """Depth, kept blocks and read-out of every stack."""
+        """Depth, what is left and read-out of every stack."""
         return {
             "vision": self.vision.shape,  # type: ignore[attr-defined]
             "language": first_shape(self.language, self.action),
-            "action": second_shape(self.action),
+            "action": self.action.shape,
         }
 
-    def keeping(self, kept: Mapping[str, tuple[int, ...]]) -> Self:
-        """The same configuration with other kept blocks, by stack."""
-        return dataclasses.replace(self, **{name: dataclasses.replace(getattr(self, name), kept=kept[name]) for name in kept})
+    def keeping(self, shapes: Mapping[str, StackShape]) -> Self:
+        """The same configuration with what is left of every stack."""
+        stacks = {name: dataclasses.replace(getattr(self, name), **shape.left) for name, shape in shapes.items()}
+        return dataclasses.replace(self, **stacks)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON values."""

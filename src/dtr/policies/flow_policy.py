@@ -52,7 +52,7 @@ class FlowPolicy(Policy):
     def __init__(self, config: FlowPolicyConfig, condition: int) -> None:
         super().__init__()
         self._config, shapes = config, config.shapes()
-        self.language = Stream(config.language, shapes["language"], read_by=config.action.kept, vocab=config.vocab)
+        self.language = Stream(config.language, shapes["language"], read_by=shapes["action"].attending, vocab=config.vocab)
         self.action = Stream(config.action, shapes["action"], condition=condition)
 
     @staticmethod
@@ -88,15 +88,15 @@ class FlowPolicy(Policy):
     @property
     def config(self) -> FlowPolicyConfig:
         """The configuration as the policy is now."""
-        return self._config.keeping({name: stack.kept for name, stack in self.stacks().items()})
+        return self._config.keeping({name: stack.shape for name, stack in self.stacks().items()})
 
     def stacks(self) -> dict[str, Stack]:
         """The vision tower and both streams."""
         return {"vision": self.vision_stack(), "language": self.language.stack, "action": self.action.stack}
 
-    def drop(self, blocks: Mapping[str, Iterable[int]]) -> None:
-        """Delete blocks, and the keys and values that nothing reads any more."""
-        super().drop(blocks)
+    def drop(self, blocks: Mapping[str, Iterable[int]], granularity: str = "block") -> None:
+        """Delete blocks or a part of them, and the keys and values that nothing reads any more."""
+        super().drop(blocks, granularity)
         settle(self.language, self.action)
 
     def narrow_head(self, units: Sequence[int]) -> None:

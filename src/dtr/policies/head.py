@@ -15,7 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dtr.policies.stack import EVERY, Stack, StackShape, kept_blocks
+from dtr.policies.stack import Stack
+from dtr.policies.stack_config import EVERY, StackShape, kept_blocks
 
 
 @dataclass(frozen=True)

@@ -4,15 +4,16 @@ Layer i of a stream, h = h_{i-1}; K_past, V_past are those that the other stream
 
     n, r = norm1(h, c);   k = rope(W_k n),  v = W_v n                                  the source: what others read of a layer
     y = W_o softmax(rope(W_q n) [K_past, k]' / sqrt(scale)) [V_past, v]                the block: what the layer does to its own stream
-    x = h + r post1(y);   m, g = norm2(x, c);   F_i(h) = x + g post2(W_down(act(W_gate m) * W_up m))
+    x = gate_a(h, h + r post1(y));   m, g = norm2(x, c);   F_i(h) = gate_m(x, x + g post2(W_down(act(W_gate m) * W_up m)))
     h_i = gate_i(h, F_i(h))
 
 The first stream (images and words) never sees the second (actions). So it is run once, its (k, v) of every layer are kept, and the
 second is run on them: in training once, in sampling once a step of the flow.
 
 Sources stand beside the blocks (`sources.7.k.weight`, `stack.blocks.7.q.weight`), because a source outlives its block: dropping
-block i deletes norm2, W_q, W_o and the MLP; norm1, W_k and W_v stay as long as the other stream still has a layer i that reads them
-(`settle`). The last block of the first stream is dead, as is every one behind the last layer that the second stream has left.
+block i deletes norm2, W_q, W_o and the MLP; norm1, W_k and W_v stay as long as the other stream still attends at layer i and so reads
+them (`settle`). Dropping the attention of block i deletes W_q, W_o, and the source likewise when nobody reads it any more; dropping its
+MLP touches no source. The last block of the first stream is dead, as is every one behind the last layer at which the second attends.
 Legend: B batch, T tokens, S tokens seen, D width, H query heads, G key heads, K head width, C condition width.
 Source: openpi `models_pytorch/gemma_pytorch.py`; giga-models and lingbot-vla do the same with other norms and biases.
 """
@@ -20,6 +21,7 @@ Source: openpi `models_pytorch/gemma_pytorch.py`; giga-models and lingbot-vla do
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -28,10 +30,14 @@ from torch.nn import functional as F
 from dtr.policies.decoder import Rotation, rotate
 from dtr.policies.joint_config import StreamConfig
 from dtr.policies.norms import make_norm
-from dtr.policies.stack import Stack, StackShape
+from dtr.policies.parts import PartedBlock
+from dtr.policies.stack import Stack
+from dtr.policies.stack_config import StackShape
 
 KeysValues = tuple[Tensor, Tensor]
 """k and v of one layer, (B, G, T, K) each, k already turned."""
+Offered = tuple[Tensor, Tensor | None, KeysValues]
+"""n, r, and all keys and values that a layer's block may see."""
 Cache = Mapping[int, KeysValues]
 """By original layer index."""
 
@@ -68,8 +74,10 @@ class Source(nn.Module):
         return n, r, (rotate(k, by), v)
 
 
-class JointBlock(nn.Module):
+class JointBlock(PartedBlock):
     """W_q, attention, W_o and the MLP: the residual of one layer on its own stream."""
+
+    weights: ClassVar = {"attention": ("q", "o", "post1"), "mlp": ("norm2", "gate", "up", "down", "post2")}
 
     def __init__(self, config: StreamConfig, condition: int) -> None:
         super().__init__()
@@ -98,26 +106,32 @@ class JointBlock(nn.Module):
         y: Tensor = self.down((F.silu(gate) if self.activation == "silu" else F.gelu(gate, approximate="tanh")) * self.up(m))
         return y if self.post2 is None else self.post2(y)[0]
 
-    def forward(self, h: Tensor, n: Tensor, r: Tensor | None, seen: KeysValues, mask: Tensor, by: Rotation, c: Tensor | None) -> Tensor:
-        """(B, T, D) -> (B, T, D); n, r from the layer's source, `seen` all keys and values."""
-        y = self.attention(n, seen, mask, by)
-        x = h + (y if r is None else r * y)
-        m, g = self.norm2(x, c)
-        y = self.mlp(m)
-        return x + (y if g is None else g * y)
+    def forward(self, h: Tensor, offered: Offered | None, mask: Tensor, by: Rotation, c: Tensor | None) -> Tensor:
+        """(B, T, D) -> (B, T, D). `offered`: n and r of the layer's source and all keys and values, None where there is no source."""
+        x = h
+        if "attention" in self.parts:
+            assert offered is not None, "a layer that attends has its source"
+            n, r, seen = offered
+            y = self.attention(n, seen, mask, by)
+            x = self.parts["attention"](h, h + (y if r is None else r * y))
+        if "mlp" in self.parts:
+            m, g = self.norm2(x, c)
+            y = self.mlp(m)
+            x = self.parts["mlp"](x, x + (y if g is None else g * y))
+        return x
 
 
 class Stream(nn.Module):
     """One stream: its blocks (`stack`), its sources, and where there are such its final norm and its token table.
 
-    shape: `first_shape` or `second_shape`; read_by: the layers of the other stream that read this one; condition: C, 0 = none.
+    shape: `first_shape`, or the configuration's own; read_by: the layers at which the other stream reads this one; condition: C, 0 = none.
     """
 
     def __init__(self, config: StreamConfig, shape: StackShape, read_by: Iterable[int] = (), condition: int = 0, vocab: int = 0) -> None:
         super().__init__()
         self.embedding = nn.Embedding(vocab, config.width) if vocab else None
         self.stack = Stack(shape, lambda i: JointBlock(config, condition))
-        self.sources = nn.ModuleDict({str(i): Source(config, condition) for i in sorted({*shape.kept, *read_by})})
+        self.sources = nn.ModuleDict({str(i): Source(config, condition) for i in sorted({*shape.attending, *read_by})})
         self.norm = make_norm(config.final_norm, config.width, config.final_eps, condition) if config.final_norm else None
 
     def embed(self, ids: Tensor) -> Tensor:
@@ -140,21 +154,23 @@ class Stream(nn.Module):
         h (B, T, D), mask (B, 1, T or 1, S) bool, S = the past's tokens and then T, c (B, C) -> (B, T, D), by layer.
         """
         made: dict[int, KeysValues] = {}
-        for name, source in self.sources.items():
-            i = int(name)
-            if i > self.stack.readout + 1:
-                break
-            n, r, (k, v) = source(h, by, c)
-            made[i] = k, v
-            seen = (k, v) if past is None else (torch.cat([past[i][0], k], dim=2), torch.cat([past[i][1], v], dim=2))
-            h = self.stack.step(i, h, n, r, seen, mask, by, c)
+        layers = sorted({*map(int, self.sources), *self.stack.kept})
+        for i in (i for i in layers if i <= self.stack.readout + 1):
+            offered = None
+            if str(i) in self.sources:
+                n, r, (k, v) = self.sources[str(i)](h, by, c)
+                made[i] = k, v
+                seen = (k, v) if past is None else (torch.cat([past[i][0], k], dim=2), torch.cat([past[i][1], v], dim=2))
+                offered = n, r, seen
+            h = self.stack.step(i, h, offered, mask, by, c)
         return h, made
 
 
 def settle(first: Stream, second: Stream) -> None:
     """After a drop: delete the sources that nothing reads any more, and move the first stream's read-out."""
-    first.stack.readout = max(second.stack.kept, default=-1) - 1
-    for stream, read_by in ((first, second.stack.kept), (second, ())):
+    reading = second.stack.having("attention")
+    first.stack.readout = max(reading, default=-1) - 1
+    for stream, read_by in ((first, reading), (second, ())):
         for i in map(int, tuple(stream.sources)):
-            if i not in stream.stack.kept and i not in read_by:
+            if i not in stream.stack.having("attention") and i not in read_by:
                 del stream.sources[str(i)]

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from dtr.errors import BadConfig
-from dtr.policies.stack import EVERY, StackShape, kept_blocks
+from dtr.policies.stack_config import StackConfig, StackShape
 
 ACTIVATIONS = ("silu", "gelu_tanh")
 
 
 @dataclass(frozen=True)
-class StreamConfig:
+class StreamConfig(StackConfig):
     """One stream. `mlp`: hidden width; `norm`, `post_norm`, `final_norm`: kinds of `dtr.policies.norms`, "" for none (behind attention
     and MLP; behind the last block); `scale`: what the scores are divided by the root of, 0 = head_dim; `final_eps` 0 = eps."""
 
-    depth: int
+    what: ClassVar[str] = "stream"
     width: int
     heads: int
     kv_heads: int
@@ -31,12 +32,11 @@ class StreamConfig:
     scale: float = 0.0
     qkv_bias: bool = False
     o_bias: bool = False
-    kept: tuple[int, ...] = EVERY
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "final_eps", self.final_eps or self.eps)
         object.__setattr__(self, "scale", self.scale or float(self.head_dim))
-        object.__setattr__(self, "kept", kept_blocks(self.kept, self.depth, "stream"))
+        super().__post_init__()
         if self.activation not in ACTIVATIONS:
             raise BadConfig(f"activation must be one of {', '.join(ACTIVATIONS)}, got {self.activation!r}: correct the configuration.")
         if self.heads % self.kv_heads or self.head_dim % 2:
@@ -52,10 +52,5 @@ def check_streams(first: StreamConfig, second: StreamConfig) -> None:
 
 
 def first_shape(first: StreamConfig, second: StreamConfig) -> StackShape:
-    """The first stream's stack: only layers that the second still has read it, and they read what enters them."""
-    return StackShape(first.depth, first.kept, max(second.kept, default=-1) - 1)
-
-
-def second_shape(second: StreamConfig) -> StackShape:
-    """The second stream's stack: its read-out is the last block."""
-    return StackShape(second.depth, second.kept, second.depth - 1)
+    """The first stream's stack: only layers at which the second still attends read it, and they read what enters them."""
+    return first.shaped(max(second.shape.attending, default=-1) - 1)

@@ -85,13 +85,13 @@ class OpenVLAOFT(Policy):
     @property
     def config(self) -> OpenVLAOFTConfig:
         """The configuration as the model is now."""
-        c, kept = self._config, {name: stack.kept for name, stack in self.stacks().items()}
+        c, shapes = self._config, {name: stack.shape for name, stack in self.stacks().items()}
         return dataclasses.replace(
             c,
-            dino=dataclasses.replace(c.dino, kept=kept["vision.dino"]),
-            siglip=dataclasses.replace(c.siglip, kept=kept["vision.siglip"]),
-            language=dataclasses.replace(c.language, kept=kept["language"]),
-            action=dataclasses.replace(c.action, kept=kept["action"], hidden=self.action.hidden),
+            dino=dataclasses.replace(c.dino, **shapes["vision.dino"].left),
+            siglip=dataclasses.replace(c.siglip, **shapes["vision.siglip"].left),
+            language=dataclasses.replace(c.language, **shapes["language"].left),
+            action=dataclasses.replace(c.action, kept=shapes["action"].kept, hidden=self.action.hidden),
         )
 
     def stacks(self) -> dict[str, Stack]:

@@ -17,6 +17,7 @@ Source: transformers 4.51.3 `modeling_qwen2_5_vl.py`, `Qwen2_5_VisionTransformer
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -24,18 +25,20 @@ from torch.nn import functional as F
 
 from dtr.errors import BadConfig
 from dtr.policies.decoder import Rotation, rotate
-from dtr.policies.stack import EVERY, Stack, StackShape, kept_blocks
+from dtr.policies.parts import PartedBlock
+from dtr.policies.stack import Stack
+from dtr.policies.stack_config import StackConfig
 
 
 @dataclass(frozen=True)
-class QwenTowerConfig:
+class QwenTowerConfig(StackConfig):
     """The tower and its merger.
 
     `image_size`, `patch_size`, `window` in pixels; `full`: original indices of the blocks that see the whole image; `merge`: patches
     a cell's side; `copies`: equal frames a still image counts for; `mlp`: hidden width; `eps`: of all RMS norms.
     """
 
-    depth: int
+    what: ClassVar[str] = "vision"
     width: int
     heads: int
     mlp: int
@@ -48,7 +51,6 @@ class QwenTowerConfig:
     channels: int = 3
     eps: float = 1e-6
     rope_base: float = 10000.0
-    kept: tuple[int, ...] = EVERY
 
     def __post_init__(self) -> None:
         if self.depth < 1 or self.width % (4 * self.heads):
@@ -60,7 +62,7 @@ class QwenTowerConfig:
             )
         if any(not 0 <= i < self.depth for i in self.full):
             raise BadConfig(f"full must name blocks below {self.depth}, got {list(self.full)}: correct the configuration.")
-        object.__setattr__(self, "kept", kept_blocks(self.kept, self.depth, "vision"))
+        super().__post_init__()
 
     @property
     def cell(self) -> int:
@@ -77,11 +79,6 @@ class QwenTowerConfig:
         """Cells of one image, each a token of the language stream."""
         return self.side**2
 
-    @property
-    def shape(self) -> StackShape:
-        """The stack; its read-out is the last block, which is alive."""
-        return StackShape(self.depth, self.kept, self.depth - 1)
-
 
 def windows(side: int, window: int) -> list[list[int]]:
     """The cells (numbered row by row) of a grid of `side`^2 cells, window by window; windows at the border may be smaller."""
@@ -90,8 +87,10 @@ def windows(side: int, window: int) -> list[list[int]]:
     return [[row * side + column for row in reach[a] for column in reach[b]] for a in starts for b in starts]
 
 
-class QwenVisionBlock(nn.Module):
+class QwenVisionBlock(PartedBlock):
     """x + attention(RMS1 x), then x + SwiGLU(RMS2 x); `full`: attention over the whole image rather than inside windows."""
+
+    weights: ClassVar = {"attention": ("norm1", "qkv", "proj"), "mlp": ("norm2", "gate", "up", "down")}
 
     def __init__(self, config: QwenTowerConfig, full: bool) -> None:
         super().__init__()
@@ -115,11 +114,14 @@ class QwenVisionBlock(nn.Module):
 
     def forward(self, x: Tensor, by: Rotation, folds: int, mask: Tensor | None) -> Tensor:
         """(R, P, D) -> (R, P, D)."""
-        n = self.norm1(x)
-        x = x + (self.attention(n, by, 1, None) if self.full else self.attention(n, by, folds, mask))
-        n = self.norm2(x)
-        y: Tensor = x + self.down(F.silu(self.gate(n)) * self.up(n))
-        return y
+        if "attention" in self.parts:
+            n = self.norm1(x)
+            y = self.attention(n, by, 1, None) if self.full else self.attention(n, by, folds, mask)
+            x = self.parts["attention"](x, x + y)
+        if "mlp" in self.parts:
+            n = self.norm2(x)
+            x = self.parts["mlp"](x, x + self.down(F.silu(self.gate(n)) * self.up(n)))
+        return x
 
 
 class QwenViT(nn.Module):

@@ -11,6 +11,12 @@ from typing import Any, TypeVar
 from dtr.errors import BadConfig
 
 C = TypeVar("C")
+OPTIONAL = "optional"
+
+
+def optional(default: Any) -> Any:
+    """A field that `plain` leaves out where it has its default, so that what was written before the field existed keeps its digest."""
+    return dataclasses.field(default=default, metadata={OPTIONAL: True})
 
 
 def parse(kind: type[C], values: Mapping[str, Any], where: str = "config") -> C:
@@ -35,11 +41,13 @@ def parse(kind: type[C], values: Mapping[str, Any], where: str = "config") -> C:
 
 def plain(config: Any) -> dict[str, Any]:
     """A configuration as JSON values (tuples become lists); `parse` gives it back."""
-    value: dict[str, Any] = _listed(dataclasses.asdict(config))
-    return value
+    fields = ((field, getattr(config, field.name)) for field in dataclasses.fields(config))
+    return {f.name: _listed(value) for f, value in fields if not (f.metadata.get(OPTIONAL) and value == f.default)}
 
 
 def _listed(value: Any) -> Any:
+    if dataclasses.is_dataclass(value):
+        return plain(value)
     if isinstance(value, dict):
         return {k: _listed(v) for k, v in value.items()}
     return [_listed(v) for v in value] if isinstance(value, list | tuple) else value

@@ -12,21 +12,24 @@ Source: transformers 4.53.2 `modeling_siglip.py`. (OpenVLA's SigLIP is timm's: e
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dtr.errors import BadConfig
-from dtr.policies.stack import EVERY, Stack, StackShape, kept_blocks
+from dtr.policies.parts import PartedBlock
+from dtr.policies.stack import Stack
+from dtr.policies.stack_config import StackConfig
 from dtr.policies.vit import flat_patches
 
 
 @dataclass(frozen=True)
-class SigLIPConfig:
+class SigLIPConfig(StackConfig):
     """The tower. `image_size`, `patch_size` in pixels; `mlp`: hidden width."""
 
-    depth: int
+    what: ClassVar[str] = "vision"
     width: int
     heads: int
     mlp: int
@@ -34,26 +37,22 @@ class SigLIPConfig:
     patch_size: int = 14
     channels: int = 3
     eps: float = 1e-6
-    kept: tuple[int, ...] = EVERY
 
     def __post_init__(self) -> None:
         if self.depth < 1 or self.width % self.heads or self.image_size % self.patch_size:
             raise BadConfig(f"SigLIP needs blocks, heads that divide its width and patches that divide its image, got {self}: correct it.")
-        object.__setattr__(self, "kept", kept_blocks(self.kept, self.depth, "vision"))
+        super().__post_init__()
 
     @property
     def tokens(self) -> int:
         """P, the tokens of one image."""
         return (self.image_size // self.patch_size) ** 2
 
-    @property
-    def shape(self) -> StackShape:
-        """The stack; its read-out is the last block."""
-        return StackShape(self.depth, self.kept, self.depth - 1)
 
-
-class SigLIPBlock(nn.Module):
+class SigLIPBlock(PartedBlock):
     """Attention and MLP, each behind a layer norm, each added to the stream."""
+
+    weights: ClassVar = {"attention": ("norm1", "q", "k", "v", "o"), "mlp": ("norm2", "fc1", "fc2")}
 
     def __init__(self, config: SigLIPConfig) -> None:
         super().__init__()
@@ -73,9 +72,11 @@ class SigLIPBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(R, P, D) -> (R, P, D)."""
-        x = x + self.attention(self.norm1(x))
-        y: Tensor = x + self.fc2(F.gelu(self.fc1(self.norm2(x)), approximate="tanh"))
-        return y
+        if "attention" in self.parts:
+            x = self.parts["attention"](x, x + self.attention(self.norm1(x)))
+        if "mlp" in self.parts:
+            x = self.parts["mlp"](x, x + self.fc2(F.gelu(self.fc1(self.norm2(x)), approximate="tanh")))
+        return x
 
 
 class SigLIP(nn.Module):

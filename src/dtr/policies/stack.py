@@ -3,48 +3,20 @@
     h_0 = input,   h_i = gate_i(h_{i-1}, F_i(h_{i-1}))  for every kept block i up to the read-out,   output = h_readout
 
 A dropped block is not there: an identity on the residual stream, no parameters, no work. Indices are those of the undropped
-model for ever, so a read-out "after block L-2" stays where it was in a pruned tower.
+model for ever, so a read-out "after block L-2" stays where it was in a pruned tower. A transformer block can also lose one of its two
+parts (`parts.py`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from dtr.errors import BadConfig, PlanMismatch
+from dtr.errors import PlanMismatch, unknown
 from dtr.policies.gate import Gate
-
-EVERY = (-1,)
-"""`kept` of an undropped stack, in a configuration."""
-
-
-@dataclass(frozen=True)
-class StackShape:
-    """What a plan must know of a stack: `depth` of the undropped model, `kept` original indices, `readout` original index.
-
-    The output of the stack is the residual stream after block `readout`; later blocks are `dead`: they change nothing.
-    """
-
-    depth: int
-    kept: tuple[int, ...]
-    readout: int
-
-    @property
-    def dead(self) -> tuple[int, ...]:
-        """The kept blocks behind the read-out."""
-        return tuple(i for i in self.kept if i > self.readout)
-
-
-def kept_blocks(kept: Iterable[int], depth: int, what: str) -> tuple[int, ...]:
-    """`kept` of a configuration as increasing original indices; BadConfig when it is none."""
-    indices = tuple(int(i) for i in kept)
-    if indices == EVERY:
-        return tuple(range(depth))
-    if list(indices) != sorted(set(indices)) or any(not 0 <= i < depth for i in indices):
-        raise BadConfig(f"{what}.kept must hold increasing block indices below {depth}, got {list(indices)}: correct the configuration.")
-    return indices
+from dtr.policies.parts import GRANULARITIES, PARTS, PartedBlock
+from dtr.policies.stack_config import StackShape
 
 
 class Stack(nn.Module):
@@ -55,6 +27,8 @@ class Stack(nn.Module):
         self.depth, self.readout = shape.depth, shape.readout
         self.blocks = nn.ModuleDict({str(i): make(i) for i in shape.kept})
         self._gates = {i: Gate() for i in shape.kept}
+        self.drop(shape.without_attention, "attention")
+        self.drop(shape.without_mlp, "mlp")
 
     @property
     def kept(self) -> tuple[int, ...]:
@@ -63,8 +37,9 @@ class Stack(nn.Module):
 
     @property
     def shape(self) -> StackShape:
-        """Depth, kept blocks and read-out as they are now."""
-        return StackShape(self.depth, self.kept, self.readout)
+        """Depth, what is left and read-out as they are now."""
+        without = {part: tuple(sorted({*self.kept} - {*self.having(part)})) if self.parted else () for part in PARTS}
+        return StackShape(self.depth, self.kept, self.readout, without["attention"], without["mlp"])
 
     @property
     def dead(self) -> tuple[int, ...]:
@@ -72,17 +47,40 @@ class Stack(nn.Module):
         return self.shape.dead
 
     @property
+    def parted(self) -> bool:
+        """Whether its blocks are transformer blocks, which have an attention and an MLP part."""
+        return all(isinstance(block, PartedBlock) for block in self.blocks.values())
+
+    @property
     def gates(self) -> dict[int, Gate]:
         """The gate of every kept block, by original index."""
         return dict(self._gates)
 
-    def drop(self, indices: Iterable[int]) -> None:
-        """Delete these blocks and their parameters. PlanMismatch when one of them is not there."""
-        gone = sorted(set(indices))
-        absent = [i for i in gone if i not in self._gates]
-        if absent:
-            raise PlanMismatch(f"the plan drops blocks {absent} but this stack has {list(self.kept)}: make a plan for this policy.")
+    def gates_of(self, granularity: str) -> dict[int, Gate]:
+        """The gate of every kept block, or of its `attention` or `mlp` where it still has that. UnknownName for another granularity."""
+        if granularity == "block":
+            return self.gates
+        if granularity not in PARTS:
+            raise unknown("granularity", granularity, GRANULARITIES)
+        blocks = ((int(i), block) for i, block in self.blocks.items() if isinstance(block, PartedBlock))
+        return {i: block.parts[granularity] for i, block in blocks if granularity in block.parts}
+
+    def having(self, granularity: str) -> tuple[int, ...]:
+        """Original indices of the kept blocks, or of those of them that have this part."""
+        return tuple(self.gates_of(granularity))
+
+    def drop(self, indices: Iterable[int], granularity: str = "block") -> None:
+        """Delete these blocks, or this part of them, with their parameters. PlanMismatch when one of them is not there."""
+        gone, there = sorted(set(indices)), self.having(granularity)
+        if absent := [i for i in gone if i not in there]:
+            what, has = ("", "has") if granularity == "block" else (f"the {granularity} of ", "has that in")
+            raise PlanMismatch(f"the plan drops {what}blocks {absent} but this stack {has} {list(there)}: make a plan for this policy.")
         for i in gone:
+            block = self.blocks[str(i)]
+            if granularity != "block" and isinstance(block, PartedBlock):
+                block.drop(granularity)
+                if block.parts:
+                    continue
             del self.blocks[str(i)]
             del self._gates[i]
 

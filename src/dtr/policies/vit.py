@@ -11,23 +11,26 @@ Source: timm 0.9.16 `vision_transformer.py` (DINOv2 with registers, SigLIP) and 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dtr.errors import BadConfig
-from dtr.policies.stack import EVERY, Stack, StackShape, kept_blocks
+from dtr.policies.parts import PartedBlock
+from dtr.policies.stack import Stack
+from dtr.policies.stack_config import StackConfig, StackShape
 
 
 @dataclass(frozen=True)
-class TowerConfig:
+class TowerConfig(StackConfig):
     """One tower. `layer_scale`: its initial value, None for no LayerScale. `readout`: original block index, negative from the end.
 
     `class_token`, `registers`: prefix tokens, in front of the patches and without position. `mlp`: hidden width.
     """
 
-    depth: int
+    what: ClassVar[str] = "tower"
     width: int
     heads: int
     mlp: int
@@ -36,7 +39,6 @@ class TowerConfig:
     layer_scale: float | None = None
     eps: float = 1e-6
     readout: int = -2
-    kept: tuple[int, ...] = EVERY
 
     def __post_init__(self) -> None:
         if self.depth < 1 or self.width % self.heads:
@@ -45,7 +47,7 @@ class TowerConfig:
             raise BadConfig(f"a tower of {self.depth} blocks has no block {self.readout} to read out: correct the configuration.")
         # "The last but one" of a tower of one block is that block.
         object.__setattr__(self, "readout", max(0, self.readout if self.readout >= 0 else self.depth + self.readout))
-        object.__setattr__(self, "kept", kept_blocks(self.kept, self.depth, "tower"))
+        super().__post_init__()
 
     @property
     def prefix(self) -> int:
@@ -55,11 +57,13 @@ class TowerConfig:
     @property
     def shape(self) -> StackShape:
         """The stack of this tower."""
-        return StackShape(self.depth, self.kept, self.readout)
+        return self.shaped(self.readout)
 
 
-class VisionBlock(nn.Module):
+class VisionBlock(PartedBlock):
     """x + s1 * attention(LN1 x), then x + s2 * mlp(LN2 x)."""
+
+    weights: ClassVar = {"attention": ("norm1", "qkv", "proj", "scale1"), "mlp": ("norm2", "fc1", "fc2", "scale2")}
 
     def __init__(self, config: TowerConfig) -> None:
         super().__init__()
@@ -84,10 +88,13 @@ class VisionBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(R, T, D) -> (R, T, D)."""
-        y = self.attention(self.norm1(x))
-        x = x + y if self.scale1 is None else torch.addcmul(x, self.scale1, y)
-        y = self.fc2(F.gelu(self.fc1(self.norm2(x))))
-        return x + y if self.scale2 is None else torch.addcmul(x, self.scale2, y)
+        if "attention" in self.parts:
+            y = self.attention(self.norm1(x))
+            x = self.parts["attention"](x, x + y if self.scale1 is None else torch.addcmul(x, self.scale1, y))
+        if "mlp" in self.parts:
+            y = self.fc2(F.gelu(self.fc1(self.norm2(x))))
+            x = self.parts["mlp"](x, x + y if self.scale2 is None else torch.addcmul(x, self.scale2, y))
+        return x
 
 
 def flat_patches(images: Tensor, p: int) -> Tensor:
