@@ -10,6 +10,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+import four_policies
 from narrow_flow import FULL, batch, made, narrow
 
 from dtr.cost import measure
@@ -52,6 +53,30 @@ def test_padding_and_neighbours_change_nothing(name: str) -> None:
         missing = together["pixel_values"].clone()
         missing[1, 2] = 0.3
         assert policy.losses(together | {"input_ids": padding, "pixel_values": missing}).equal(losses)
+
+
+@pytest.mark.parametrize("name", four_policies.NAMES[1:])
+def test_several_draws_are_averaged(name: str) -> None:
+    policy, given = four_policies.made(name), four_policies.batch(name)
+    (noise, time), B, K = (given["noise"], given["time"]), given["actions"].shape[0], 3
+    draws = [(noise * (k + 1), time / (k + 1)) for k in range(K)]
+    noises, times = torch.stack([n for n, _ in draws], dim=1), torch.stack([t for _, t in draws], dim=1)
+    many = given | {"noise": noises.flatten(0, 1), "time": times.flatten()}
+    one_by_one = torch.stack([policy.losses(given | {"noise": n, "time": t}) for n, t in draws]).mean(dim=0)
+    torch.testing.assert_close(policy.losses(many), one_by_one, atol=1e-6, rtol=1e-5)
+    assert policy.losses(many).shape == (B,) and len(set(time.tolist())) == B
+
+
+@pytest.mark.parametrize("name", POLICIES)
+def test_draws_of_the_recipe_come_from_the_global_generator(name: str) -> None:
+    policy, given = made(name), {key: value for key, value in batch().items() if key not in ("noise", "time")}
+    policy.draws = 400
+    torch.manual_seed(3)
+    many = policy.losses(given)
+    policy.draws = 1
+    single = torch.stack([policy.losses(given) for _ in range(40)])
+    assert many.shape == (3,) and many.requires_grad
+    assert ((many - single.mean(0)).abs() < 5 * single.std(0) / 40**0.5).all() and single.std(0).min() > 0
 
 
 @pytest.mark.parametrize("name", POLICIES)

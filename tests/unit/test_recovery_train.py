@@ -55,6 +55,11 @@ def test_training_lowers_the_loss(tmp_path: Path) -> None:
     assert curve[-1]["loss"] < 0.95 * curve[0]["loss"]  # most of what is left is noise in the labels
 
 
+def test_draws_are_refused_where_no_noise_is_drawn(tmp_path: Path) -> None:
+    with pytest.raises(BadConfig, match="loss of openvla_oft has none, got 4: leave draws out"):
+        trained(tmp_path, world.recipe(draws=4))
+
+
 def test_two_processes_give_the_bits_of_one(tmp_path: Path, reference: tuple[dict[str, Tensor], Curve]) -> None:
     weights, curve = trained(tmp_path, REFERENCE, processes=2)
     assert_same_bits(weights, reference[0])

@@ -64,6 +64,9 @@ class Policy(nn.Module, ABC):
     """The part of the configuration that holds `vocab`; empty: the configuration itself."""
     trained_whole: ClassVar[tuple[str, ...]] = ()
     """Top-level modules that low-rank recovery trains in full, as the policy's authors do."""
+    draws_noise: ClassVar[bool] = False
+    """Whether `losses` draws noise, and so can draw it `draws` times a sample."""
+    draws: int = 1
 
     @classmethod
     @abstractmethod

@@ -6,10 +6,10 @@
 
 Batch: `pixel_values` (B, n, 3, S, S), `image_mask` (B, n) bool, False for a camera that is not there (all True where absent);
 `input_ids` (B, T) padded on the right, `attention_mask` (B, T) bool; what the policy's class names beside; for losses `actions`
-(B, C, A) normalised and, if they should not be drawn from torch's global generator, `noise` (B, C, A) and `time` (B,); for `act`
-`noise` (B, C, A), or `noise_seed` (B,) int64 to draw it from (seed 0 where neither is given).
+(B, C, A) normalised and, if they should not be drawn from torch's global generator, `noise` (B K, C, A) and `time` (B K,), the K draws
+of a sample one behind the other; for `act` `noise` (B, C, A), or `noise_seed` (B,) int64 to draw it from (seed 0 where neither is given).
 Legend: B batch, n image slots, P tokens of an image, T text tokens, N = n P + T, M tokens of the second stream, D width of the first,
-E of the second, C chunk, A action dimension.
+E of the second, C chunk, A action dimension, K draws of noise and time a sample.
 """
 
 from __future__ import annotations
@@ -41,11 +41,18 @@ class Memory:
     by: Rotation
     mask: Tensor
 
+    def repeated(self, K: int) -> Memory:
+        """Every sample K times, for as many second streams that read it."""
+        past = {i: (k.repeat_interleave(K, dim=0), v.repeat_interleave(K, dim=0)) for i, (k, v) in self.past.items()}
+        cos, sin = (t.repeat_interleave(K, dim=0) for t in self.by)
+        return Memory(past, (cos, sin), self.mask.repeat_interleave(K, dim=0))
+
 
 class FlowPolicy(Policy):
     """What the three share; a class adds `vision`, the projections, and the methods below that are abstract."""
 
     processor_kind = "flow"
+    draws_noise = True
     language: Stream
     action: Stream
 
@@ -143,23 +150,30 @@ class FlowPolicy(Policy):
         return self.leave(batch, self.action.finish(h, condition))
 
     def path(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Noise e and time t of a training batch, given or drawn: (B, C, A), (B,)."""
-        actions = batch["actions"]
+        """Noise e and time t of a training batch, given or drawn: (B K, C, A), (B K,)."""
+        actions = batch["actions"].repeat_interleave(self.draws, dim=0)
         noise, time = batch.get("noise"), batch.get("time")
         noise = torch.randn_like(actions) if noise is None else noise
-        return noise, self.draw_times(actions.shape[0], actions.device) if time is None else time
+        return noise, self.draw_times(noise.shape[0], actions.device) if time is None else time
 
     def against(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """The velocity at a point of the straight path, and the same less the path's own: (B, C, A) each."""
-        (noise, t), actions = self.path(batch), batch["actions"]
-        mixed = t[:, None, None]
+        """The velocity at points of the straight path, and the same less the path's own: (B K, C, A) each.
+
+        The first stream, which neither noise nor time reaches, is run once for all K.
+        """
+        noise, t = self.path(batch)
+        K = noise.shape[0] // batch["actions"].shape[0]
         _, memory = self.read(*self.embed(batch))
-        v = self.velocity(batch, memory, mixed * noise + (1 - mixed) * actions, t)
+        batch = repeated(batch, K)
+        actions, mixed = batch["actions"], t[:, None, None]
+        v = self.velocity(batch, memory.repeated(K), mixed * noise + (1 - mixed) * actions, t)
         return v, v - (noise - actions)
 
     def losses(self, batch: Batch) -> Tensor:
-        """(B,) how far the velocity is from the path's own."""
-        return self.error(batch, self.against(batch)[1])
+        """(B,) how far the velocity is from the path's own, on average over the K draws."""
+        B = batch["actions"].shape[0]
+        _, apart = self.against(batch)
+        return self.error(repeated(batch, apart.shape[0] // B), apart).unflatten(0, (B, -1)).mean(dim=1)
 
     def first_noise(self, batch: Batch) -> Tensor:
         """Where sampling begins: (B, C, A)."""
@@ -207,3 +221,8 @@ class FlowPolicy(Policy):
             for module in self.modules():
                 if isinstance(module, Norm):
                     module.neutral()
+
+
+def repeated(batch: Batch, K: int) -> Batch:
+    """Every sample K times, but for the pictures, which the first stream has read by then, and for noise and time."""
+    return {name: t.repeat_interleave(K, dim=0) for name, t in batch.items() if name not in ("pixel_values", "noise", "time")}

@@ -21,7 +21,7 @@ from dtr.policies.settings import parse
 
 DECAYS = ("constant", "cosine", "linear")
 STATISTICS = ("data", "policy")
-LATER = ("lora", "matched_batch")
+LATER = ("lora", "matched_batch", "draws")
 """Fields that recipes had not from the beginning."""
 
 
@@ -47,6 +47,8 @@ class Recipe:
     "policy" keeps those that the policy came with. `val_fraction` of the episodes is held out; the curve has a point every
     `report_every` steps. `lora` trains low-rank corrections instead of all weights (lora.py). With
     `matched_batch`, `steps` of that many samples are what recovery may cost, measured on the undropped policy (matched.py).
+    `draws` of noise and time a sample, for a policy that is trained by flow matching: its first stream is run once for all of them, so the
+    gradient's noise shrinks at little cost (None: one, as upstream trains).
     """
 
     steps: int
@@ -67,6 +69,7 @@ class Recipe:
     shards: int = 2
     lora: Lora | None = None
     matched_batch: int | None = None
+    draws: int | None = None
 
     def __post_init__(self) -> None:
         for name, known in (("decay", DECAYS), ("statistics", STATISTICS)):
@@ -82,6 +85,7 @@ class Recipe:
             (self.ema is None or 0 < self.ema < 1, "ema must lie in (0, 1) or be null"),
             (0 <= self.val_fraction < 1, "val_fraction must lie in [0, 1)"),
             (self.matched_batch is None or self.matched_batch >= 1, "matched_batch must be at least 1 or be null"),
+            (self.draws is None or self.draws >= 1, "draws must be at least 1 or be null"),
         ):
             if not holds:
                 raise BadConfig(f"recipe: {expected}, got {self.to_dict()}: correct it (schemas/recipe.schema.json describes every field).")

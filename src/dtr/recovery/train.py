@@ -47,7 +47,10 @@ class Training:
     def __init__(
         self, policy: Policy, processor: Processor, data: Dataset, recipe: Recipe, seed: int, folder: Path, save_every_s: float
     ) -> None:
+        if recipe.draws is not None and not policy.draws_noise:
+            raise BadConfig(f"recipe: draws are of noise, and the loss of {policy.name} has none, got {recipe.draws}: leave draws out.")
         self.policy, self.recipe, self.seed, self.save_every_s = policy, recipe, seed, save_every_s
+        policy.draws = recipe.draws or 1
         self.batches = Batches(data, processor)
         rows, self.held_out = data.hold_out(recipe.val_fraction, seed)
         self.order = Order(rows, recipe.batch, seed)
