@@ -26,6 +26,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "demonstrate": ("dtr.sim.demonstrate", "let the scripted expert record demonstrations of a suite"),
     "render": ("dtr.data.render", "re-render demonstrations into LeRobot v3 layout"),
     "score": ("dtr.importance.score", "score the importance of every block of a policy"),
+    "stability": ("dtr.importance.stability", "say how sure it is which blocks a metric takes"),
     "drop": ("dtr.dropping.drop", "resolve a cut to a plan and write the physically smaller policy"),
     "recover": ("dtr.recovery.recover", "fine-tune a policy on demonstrations (resumable)"),
     "rollout": ("dtr.rollout.run", "roll a policy out on a suite, one record an episode (resumable)"),

@@ -14,6 +14,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import cut_world
 
 from dtr.errors import UnknownName
+from dtr.importance.calibration import Calibration
 from dtr.importance.gateprobe import gate_gradients, gateprobe
 from dtr.importance.leave_one_out import loss_changes
 from dtr.policies.base import Batch, Policy
@@ -103,7 +104,7 @@ def test_one_component_alone_gives_the_same(policy: Policy, batch: Batch, gradie
 
 def test_score_is_absolute_per_sample(policy: Policy, batch: Batch, gradients: dict[str, Tensor]) -> None:
     assert any((g < 0).any() and (g > 0).any() for g in gradients.values()), "the test needs a block of mixed signs"
-    for name, value in gateprobe(policy, batch).items():
+    for name, value in gateprobe(policy, Calibration.of([batch])).items():
         torch.testing.assert_close(value, gradients[name].abs())
 
 

@@ -50,7 +50,7 @@ def choose(cut: Cut, policy: Policy, scores: Mapping[str, Score]) -> Choice:
         depths = {name: Depth(stack.depth, stack.having(granularity), stack.dead) for name, stack in stacks.items()}
         for name in targeted(part, depths):
             policy.check_granularity(name, granularity)
-        for name, blocks in dropped_blocks(part, depths, scores.get(part.rule)).items():
+        for name, blocks in dropped_blocks(part, depths, scores.get(part.metric or "")).items():
             going[granularity][name] |= blocks
     for name, stack in stacks.items():
         going["block"][name] |= lost_all(stack, {part: going[part][name] for part in PARTS})

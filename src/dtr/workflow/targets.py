@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from dtr.dropping.cut import parse_cut
+from dtr.dropping.cut import SUBLAYERS, parse_cut
 from dtr.errors import unknown
 from dtr.policies.tokenizer import words_of
 from dtr.report.reported import reported
@@ -24,6 +24,8 @@ AVERAGE = "average"
 SAMPLE = r"(?:/live-n[1-9]\d*)?"
 """Of a path: nothing, or the live sample. See dtr.workflow.paths."""
 PROTOCOL = r"[a-z][a-z0-9_]*-n[1-9]\d*(?:-live)?"
+METRIC = rf"[a-z_]+(?:\.(?:{'|'.join(SUBLAYERS)}))?"
+"""The name of a score: a metric, and of what part where not of whole blocks (`gateprobe.mlp`)."""
 FULL_TRIALS = 50
 
 
@@ -68,7 +70,7 @@ class Targets:
             "row": [arm.row for arms in self.sheets.values() for arm in arms],
         }
         fixed = {key: "|".join(re.escape(name) for name in sorted(values)) for key, values in names.items()}
-        free = {"cut": r"[a-z0-9_.+-]+", "seed": r"\d+", "metric": "[a-z_]+", "protocol": PROTOCOL, "sample": SAMPLE}
+        free = {"cut": r"[a-z0-9_.+-]+", "seed": r"\d+", "metric": METRIC, "protocol": PROTOCOL, "sample": SAMPLE}
         return fixed | free | {"scale": re.escape(self.scale)}
 
     def arm(self, table: str, row: str) -> Arm:
