@@ -37,6 +37,7 @@ STAGES = {
     "checkpoint": Stage(1, MODEL),
     "import": Stage(1, MODEL),
     "score": Stage(1, MODEL),
+    "stability": Stage(1, MODEL),
     "drop": Stage(1, MODEL),
     "recover": Stage(1, MODEL),
     "rollout": Stage(1, (*MODEL, *SIMULATOR)),

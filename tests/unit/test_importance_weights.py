@@ -34,9 +34,13 @@ def owned(policy: Policy, gate: str) -> list[str]:
     words = gate.split(".")
     granularity = words.pop() if words[-1] in GRANULARITIES else "block"
     smaller = skeleton(policy.name, policy.config)
-    before = {f"{name}.weight" for name, module in smaller.named_modules() if isinstance(module, nn.Linear)}
+    before = matrices_of(smaller)
     smaller.drop({".".join(words[:-1]): [int(words[-1])]}, granularity)
-    return sorted(before - {name for name, _ in smaller.named_parameters()})
+    return sorted(before - matrices_of(smaller))
+
+
+def matrices_of(policy: nn.Module) -> set[str]:
+    return {f"{name}.weight" for name, module in policy.named_modules() if isinstance(module, nn.Linear)}
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -44,7 +48,8 @@ def test_a_block_has_the_matrices_that_its_drop_deletes(name: str) -> None:
     policy = made(name)
     layers, names = chosen_layers(policy, None, GRANULARITIES), {id(p): n for n, p in policy.named_parameters()}
     assert list(layers) == [gate for granularity in GRANULARITIES for gate in policy.gates(granularity)]
-    for gate, found in layers.items():
+    assert {name for found in layers.values() for name in (names[id(layer.weight)] for layer in found)} <= matrices_of(policy)
+    for gate, found in ((gate, found) for gate, found in layers.items() if any(f".{i}" in gate for i in (1, 5))):
         assert sorted(names[id(layer.weight)] for layer in found) == owned(policy, gate), gate
 
 
@@ -63,24 +68,24 @@ def test_taylor_and_fisher_are_loops(name: str) -> None:
     policy, given = doubled(name)
     values = evaluate(policy, Calibration.of([given]), ["taylor", "fisher"], None, GRANULARITIES)
     parameters = dict(policy.named_parameters())
+    gates = ("language.0", "language.3", "language.3.attention", "language.3.mlp", "action.1", next(iter(policy.gates())))
+    looked_at = {gate: [parameters[one] for one in owned(policy, gate)] for gate in gates}
     for b, alone in enumerate(each_alone(given)):
         policy.zero_grad()
         policy.losses(alone).sum().backward()
-        for gate in ("language.0", "language.3", "language.3.attention", "language.3.mlp", "action.1", next(iter(policy.gates()))):
-            matrices = [parameters[one] for one in owned(policy, gate)]
+        for gate, matrices in looked_at.items():
             salience = sum((p * p.grad).abs().sum().item() for p in matrices if p.grad is not None)
             information = sum(p.grad.square().sum().item() for p in matrices if p.grad is not None)
             assert values["taylor"][gate][b].item() == pytest.approx(salience, rel=1e-6)
             assert values["fisher"][gate][b].item() == pytest.approx(information, rel=1e-6)
 
 
-@pytest.mark.parametrize("name", ["openvla_oft", "pi05"])
-def test_hessian_is_a_difference_of_gradients(name: str) -> None:
+def test_hessian_is_a_difference_of_gradients() -> None:
     """v'Hv by exact double backward, against (g(W + e v) - g(W - e v)) v / 2e for all matrices at once."""
-    policy, given = doubled(name)
+    policy, given = doubled("openvla_oft")
     layers = chosen_layers(policy, ["language", "action"])
     once = {layer: str(i) for i, layer in enumerate(dict.fromkeys(layer for found in layers.values() for layer in found))}
-    alone, v, step = next(each_alone(given)), probes(once, 5), 1e-5 if name == "openvla_oft" else 1e-3
+    alone, v, step = next(each_alone(given)), probes(once, 5), 1e-5
     with second_order(policy, once):
         exact = curvatures(policy, alone, list(once), v)
     assert all(p.requires_grad for p in policy.parameters())
@@ -99,9 +104,7 @@ def test_hessian_is_a_difference_of_gradients(name: str) -> None:
             assert exact[layer] == 0
             continue
         naive = ((above - below) * v[layer]).sum().item() / (2 * step)
-        assert exact[layer].item() == pytest.approx(
-            naive, rel=2e-2 if name == "pi05" else 1e-4, abs=(3e-3 if name == "pi05" else 1e-6) * scale
-        )
+        assert exact[layer].item() == pytest.approx(naive, rel=1e-4, abs=1e-6 * scale)
 
 
 class Toy(nn.Module):
@@ -118,7 +121,7 @@ class Toy(nn.Module):
 
 
 def test_hutchinson_estimates_the_trace() -> None:
-    toy, given, n = Toy(), {"x": torch.randn(1, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(1))}, 600
+    toy, given, n = Toy(), {"x": torch.randn(1, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(1))}, 400
     layers = {toy.first: "first", toy.second: "second"}
     with second_order(toy, layers):  # type: ignore[arg-type]
         drawn = [curvatures(toy, given, list(layers), probes(layers, seed)) for seed in range(n)]  # type: ignore[arg-type]
@@ -155,11 +158,12 @@ def test_igia_is_training() -> None:
     assert all(p.grad is None and p.requires_grad for p in policy.parameters())
     trained = made("openvla_oft")
     optimiser = torch.optim.AdamW(trained.parameters(), lr=LR, betas=(0.9, 0.95), weight_decay=0.0)
+    looked_at = {gate: owned(policy, gate) for gate in ("language.2", "language.5.mlp", "vision.dino.0.attention")}
     for s, half in enumerate(halves):
         optimiser.zero_grad()
         trained.losses(half).mean().backward()
-        for gate in ("language.2", "language.5.mlp", "vision.dino.0.attention"):
-            matrices = [p for name, p in trained.named_parameters() if name in owned(policy, gate)]
+        for gate, mine in looked_at.items():
+            matrices = [p for name, p in trained.named_parameters() if name in mine]
             naive = sum(p.grad.abs().sum().item() for p in matrices if p.grad is not None)
             assert pulls[gate][s].item() == pytest.approx(naive, rel=1e-4)
         nn.utils.clip_grad_norm_(trained.parameters(), 1.0)

@@ -38,19 +38,27 @@ def igia(policy: Policy, calibration: Calibration, components: Components = None
     """Name -> (S,) float64. Raises as `dtr.importance.shared_pass.chosen_stacks`."""
     layers = chosen_layers(policy, components, granularities)
     values: dict[str, list[float]] = {name: [] for name in layers}
-    recipe = Recipe(steps=calibration.samples, batch=1, lr=LR, shards=1)
-    with Progress("score igia", calibration.samples, "sample") as progress, borrowed(policy) as flat, torch.enable_grad():
-        m, v = torch.zeros_like(flat.theta), torch.zeros_like(flat.theta)
-        for s, batch in enumerate(calibration.batches()):
-            g = flat.backward(policy.losses(batch).mean())
+    with Progress("score igia", calibration.samples, "sample") as progress:
+        for samples in first_steps(policy, calibration, LR):
             for name, found in layers.items():
                 pulls = [layer.weight.grad.abs().sum(dtype=torch.float64).item() for layer in found if layer.weight.grad is not None]
                 values[name].append(sum(pulls))
+            progress.update(samples)
+    return {name: torch.tensor(pulls, dtype=torch.float64) for name, pulls in values.items()}
+
+
+def first_steps(policy: Policy, calibration: Calibration, lr: float) -> Iterator[int]:
+    """Train; at every step the weights' `.grad` hold g_s, not clipped yet, and the number of its samples is given."""
+    recipe = Recipe(steps=1, batch=1, lr=lr, shards=1)
+    with borrowed(policy) as flat:
+        m, v = torch.zeros_like(flat.theta), torch.zeros_like(flat.theta)
+        for s, batch in enumerate(calibration.batches()):
+            with torch.enable_grad():
+                g = flat.backward(policy.losses(batch).mean())
+            yield size(batch)
             clip(g, recipe.clip)
             with torch.no_grad():
                 adamw(flat.theta, g, m, v, flat.decays, s + 1, recipe.lr, recipe)
-            progress.update(size(batch))
-    return {name: torch.tensor(pulls, dtype=torch.float64) for name, pulls in values.items()}
 
 
 @contextmanager

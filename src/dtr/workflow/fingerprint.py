@@ -75,7 +75,8 @@ COMMANDS: dict[str, Mapping[str, str | list[str]]] = {
     "render": {"demos": "IN/demos", "image-size": "16", "out": "OUT/data"},
     "checkpoint": {**TRAINING, "config": json.dumps(POLICY), "words": "the green plate", "out": "OUT/policy.safetensors"},
     "import": {"config": "IN/official/entry.json", "files": "IN/official", "out": "OUT/policy.safetensors"},
-    "score": {**CALIBRATION, "policy": "IN/policy.safetensors", "out": "OUT/score.json"},
+    "score": {**CALIBRATION, "metric": ["all", "igia", "hessian"], "policy": "IN/policy.safetensors", "out": "OUT/scores"},
+    "stability": {**CALIBRATION, "policy": "IN/policy.safetensors", "resamples": "40", "out": "OUT/stability.json"},
     "drop": {
         "policy": "IN/policy.safetensors",
         "cut": "language-half+action-half+vision-ends",

@@ -154,6 +154,11 @@ class Targets:
             paths.SCORE.format(scale=self.scale, policy=policy, calibration=calibration, metric=metric) for metric in parse_cut(cut).metrics
         ]
 
+    def against(self, policy: str, calibration: str, metric: str) -> list[str]:
+        """The scores of the same metric on every other calibration set of the configuration."""
+        others = sorted(set(self.config["calibrations"]) - {calibration})
+        return [paths.SCORE.format(scale=self.scale, policy=policy, calibration=other, metric=metric) for other in others]
+
     def episodes(self, arm: Arm, column: str, sample: str) -> list[str]:
         """The episode records behind a success cell: one file a suite and seed."""
         suites = list(self.config["suites"].values()) if column == AVERAGE else [self.config["suites"][column]]
