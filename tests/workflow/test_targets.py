@@ -55,6 +55,16 @@ def test_a_cut_by_a_metric_needs_its_scores_and_no_other_cut_does(targets):
         "artifacts/embedded/openvla_oft/scores/four/gateprobe.json"
     ]
     assert targets.scores("openvla_oft", "language-half") == []
+    assert targets.scores("openvla_oft", "language-gateprobe-9-mlp+language-taylor-1") == [
+        f"artifacts/embedded/openvla_oft/scores/four/{name}.json" for name in ("gateprobe.mlp", "taylor")
+    ]
+
+
+def test_stability_is_against_the_other_calibration_sets(targets):
+    assert targets.against("openvla_oft", "four", "fisher.mlp") == []
+    more = {**targets.config, "calibrations": {**targets.config["calibrations"], "goal": {"data": "four", "samples": 64, "seed": 0}}}
+    found = Targets(more, str(ROOT)).against("openvla_oft", "four", "fisher.mlp")
+    assert found == ["artifacts/embedded/openvla_oft/scores/goal/fisher.mlp.json"]
 
 
 def test_every_row_is_compared_with_its_baseline(targets):
@@ -96,6 +106,9 @@ def pattern(template, constraints):
             {"cut": "vision.dino-half+language-keep-0_5"},
         ),
         (paths.DROPPED, "artifacts/embedded/openvla_oft/a/b/dropped.safetensors", None),
+        (paths.SCORE, "artifacts/embedded/openvla_oft/scores/four/gateprobe.mlp.json", {"metric": "gateprobe.mlp"}),
+        (paths.SCORE, "artifacts/embedded/openvla_oft/scores/four/gateprobe.stability.json", None),
+        (paths.STABILITY, "artifacts/embedded/openvla_oft/scores/four/gateprobe.mlp.stability.json", {"metric": "gateprobe.mlp"}),
     ],
 )
 def test_a_path_means_one_thing_or_nothing(targets, template, path, expected):
