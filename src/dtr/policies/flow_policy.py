@@ -42,7 +42,9 @@ class Memory:
     mask: Tensor
 
     def repeated(self, K: int) -> Memory:
-        """Every sample K times, for as many second streams that read it."""
+        """Every sample K times, for as many second streams that read it; without a copy where K is 1."""
+        if K == 1:
+            return self
         past = {i: (k.repeat_interleave(K, dim=0), v.repeat_interleave(K, dim=0)) for i, (k, v) in self.past.items()}
         cos, sin = (t.repeat_interleave(K, dim=0) for t in self.by)
         return Memory(past, (cos, sin), self.mask.repeat_interleave(K, dim=0))
@@ -144,10 +146,10 @@ class FlowPolicy(Policy):
         return end, Memory(past, self.rotation(positions, c.action, h), mask)
 
     def velocity(self, batch: Batch, memory: Memory, x: Tensor, t: Tensor) -> Tensor:
-        """v(x_t, t): (B, C, A), (B,) -> (B, C, A)."""
-        h, condition = self.enter(batch, x, t)
+        """v(x_t, t): (B, C, A), (B,) -> (B, C, A). Noise and Euler's sum are float32; inside, all is of the weights' type."""
+        h, condition = self.enter(batch, x.to(memory.by[0].dtype), t)
         h, _ = self.action(h, memory.by, memory.mask, condition, memory.past)
-        return self.leave(batch, self.action.finish(h, condition))
+        return self.leave(batch, self.action.finish(h, condition)).to(x.dtype)
 
     def path(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Noise e and time t of a training batch, given or drawn: (B K, C, A), (B K,)."""
