@@ -147,6 +147,27 @@ def test_streams_that_do_not_fit_are_refused() -> None:
         policy_class("gigabrain0").parse(narrow("gigabrain0").to_dict() | {"embodiments": 0})
 
 
+@pytest.mark.parametrize(
+    ("name", "part", "field"),
+    [
+        ("pi05", "vision", "patch_size"),
+        ("pi05", "vision", "heads"),
+        ("pi05", "language", "kv_heads"),
+        ("pi05", "action", "head_dim"),
+        ("pi05", "flow", "steps"),
+        ("pi05", "", "images"),
+        ("lingbot_vla", "vision", "merge"),
+        ("lingbot_vla", "vision", "heads"),
+        ("lingbot_vla", "vision", "patch_size"),
+    ],
+)
+def test_a_size_of_zero_is_refused(name: str, part: str, field: str) -> None:
+    values = four_policies.config(name).to_dict()
+    changed = {part: values[part] | {field: 0}} if part else {field: 0}
+    with pytest.raises(BadConfig, match=f"{field} must be 1 or more, got 0"):
+        policy_class(name).parse(values | changed)
+
+
 def test_times() -> None:
     for times in (accumulated_times(10), spaced_times(10)):
         assert len(times) == 10 and times[0] == 1.0 and abs(times[-1] - 0.1) < 1e-6
