@@ -5,14 +5,9 @@ from __future__ import annotations
 import itertools
 import json
 import random
-import sys
-from pathlib import Path
-
-import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
 
 import cut_world
+import pytest
 
 from dtr.cost import config_digest
 from dtr.dropping.choice import Choice, choose

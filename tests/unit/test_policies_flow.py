@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
+import four_policies
 import pytest
 import torch
-
-sys.path.insert(0, str(Path(__file__).parent))
-
-import four_policies
 from narrow_flow import FULL, batch, made, narrow
 
 from dtr.cost import measure

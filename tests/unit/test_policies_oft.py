@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
-from pathlib import Path
 
 import pytest
 import torch
 from beartype import beartype
 from jaxtyping import Float, jaxtyped
-from torch import Tensor
-
-sys.path.insert(0, str(Path(__file__).parent))
-
 from narrow_oft import CONFIG, batch, oft
+from torch import Tensor
 
 from dtr.errors import BadConfig, PlanMismatch, UnknownName
 from dtr.policies.base import Batch

@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 import itertools
-import sys
-from pathlib import Path
 
 import pytest
 import torch
-
-sys.path.insert(0, str(Path(__file__).parent))
-
 from four_policies import NAMES, OUTPUTS, VISION, batch, config, made, parts
 
 from dtr.cost import config_digest
