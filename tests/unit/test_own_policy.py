@@ -19,8 +19,10 @@ from test_recovery_verbs import write
 
 from dtr.errors import BadConfig, UnknownName
 from dtr.policies.base import Policy
-from dtr.policies.processor import Processor
+from dtr.policies.bounds import Bounds
+from dtr.policies.processor import Processor, read_processor
 from dtr.policies.registry import policy_class, processor_class
+from dtr.policies.tokenizer import WordTokenizer
 
 DOC = Path(__file__).resolve().parents[2] / "docs/your-own-policy.md"
 
@@ -132,3 +134,15 @@ def test_a_package_that_is_wrong_is_said(entry: str, says: str, tmp_path: Path, 
         with pytest.raises(BadConfig, match="which is no subclass of Processor"):
             processor_class("theirs")
     monkeypatch.delitem(sys.modules, "theirs", raising=False)
+
+
+def test_a_package_s_processor_is_read_back_from_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = "from dtr.policies.flow_processor import FlowProcessor\n\n\nclass Theirs(FlowProcessor):\n    kind = 'theirs'\n"
+    install(tmp_path, "spoken", source, {"dtr.processors": {"theirs": "spoken:Theirs"}})
+    monkeypatch.syspath_prepend(str(tmp_path))
+    bounds = Bounds((0.0,) * 7, (1.0,) * 7, (True,) * 7)
+    made = processor_class("theirs")(WordTokenizer((), 6, 5), bounds, bounds, 8, 2, 7, padded_dim=7, text_tokens=4)  # type: ignore[call-arg]
+    again = read_processor(json.loads(json.dumps(made.to_dict())))
+    assert type(again).__module__ == "spoken" and again == made
+    with pytest.raises(UnknownName, match="unknown kind of processor 'thiers': did you mean 'theirs'"):
+        read_processor(made.to_dict() | {"kind": "thiers"})

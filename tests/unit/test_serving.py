@@ -7,46 +7,25 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from serving_world import ROWS, TEXTS, served
 from tiny_policy import frames, tiny
 
 from dtr.errors import BadMessage, Unreachable
-from dtr.policies.file import LoadedPolicy, save_policy
+from dtr.policies.file import save_policy
 from dtr.provenance import sha256_file
 from dtr.rollout.inference import Inference
 from dtr.serving.desk import Desk, Request, row_of
-from dtr.serving.server import PolicyServer
 from dtr.sim.simulator import Frame
 from dtr.wire.address import Address, connect, listening, parse_address
 from dtr.wire.message import LIMIT, Channel
 from dtr.wire.policy import PolicyClient
 from dtr.wire.robot import RobotHello
-
-TEXTS = ["put the milk in the crate", "put the green block on the plate", "lift it"]
-ROWS = 3
-
-
-@contextmanager
-def served(rows: int = ROWS, patience_s: float = 0.05) -> Iterator[tuple[str, PolicyServer]]:
-    """A server of the tiny policy, in a thread of this process."""
-    policy, processor = tiny(TEXTS)
-    server = PolicyServer(LoadedPolicy(policy, processor, {}), "5" * 64, rows, patience_s)
-    with listening(Address()) as (listener, found):
-        thread = threading.Thread(target=server.run, args=(listener,))
-        thread.start()
-        try:
-            yield str(found), server
-        finally:
-            server.stop()
-            thread.join(30)
-            assert not thread.is_alive()
 
 
 def test_the_hello_says_what_is_expected() -> None:

@@ -1,4 +1,4 @@
-"""docs/serving.md is true: its hand-written messages reach a server, its client gets actions, its robot is one, its tables name every word."""
+"""docs/serving.md is true: its hand-written messages reach a server, its client gets actions, its robot is one, its tables are whole."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from test_serving import TEXTS, served
+from serving_world import TEXTS, served
 from tiny_policy import frames
 
 from dtr.wire.address import parse_address

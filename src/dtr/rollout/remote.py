@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from dtr.errors import BadConfig, BadMessage
+from dtr.errors import BadConfig, BadMessage, Unreachable
 from dtr.provenance import digest
 from dtr.rollout.arena import Arena
 from dtr.rollout.worker import Array, SimulatorLike
@@ -23,6 +23,8 @@ from dtr.sim.suites import MAX_STEPS, Suite, Task
 from dtr.wire.address import connect, parse_address
 from dtr.wire.message import Channel, Message, check_hello
 from dtr.wire.robot import OFFERS, VERSION, RobotHello, RobotTask
+
+HELLO_S = 60.0
 
 
 class RobotLost(RuntimeError):
@@ -34,10 +36,13 @@ def greet(address: str) -> tuple[Channel, RobotHello]:
     place = parse_address(address)
     channel = Channel(connect(place))
     try:
-        return channel, read_hello(check_hello(channel.receive(), OFFERS, VERSION, address), address)
+        channel.peer.settimeout(HELLO_S)
+        hello = read_hello(check_hello(channel.receive(), OFFERS, VERSION, address), address)
+        channel.peer.settimeout(None)  # how long a reset may take, only the robot knows; the engine's --hang-s guards it
+        return channel, hello
     except (EOFError, OSError) as error:
         channel.close()
-        raise BadMessage(f"expected a robot at {address}, but it closed the connection ({error}): see what its server says.") from error
+        raise Unreachable(f"a robot at {address} says no hello ({error}): see what its server says; somebody else may drive it.") from error
     except BaseException:
         channel.close()
         raise
