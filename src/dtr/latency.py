@@ -57,11 +57,13 @@ def run(args: argparse.Namespace) -> None:
     """Measure the undropped policy, then every cut, and write what came out."""
     check(args)
     name, config = shape_of(args)
-    plans = {cut: resolve(cut, skeleton(name, config)) for cut in ("none", *args.cut)}  # what cannot be cut is said before the first call
+    cuts = dict.fromkeys(("none", *args.cut))
+    for cut in cuts:
+        resolve(cut, skeleton(name, config))  # what the policy cannot bear is said before the first call
     rows: dict[str, dict[str, Any]] = {}
-    with Progress("latency", len(plans), "policy") as progress:
-        for cut, plan in plans.items():
-            rows[cut] = measured(drop(skeleton(name, config), plan), args)
+    with Progress("latency", len(cuts), "policy") as progress:
+        for cut in cuts:
+            rows[cut] = measured(name, config, cut, args)
             progress.update()
     for cut, row in rows.items():
         row |= compared(row, rows["none"])
@@ -98,8 +100,10 @@ def shape_of(args: argparse.Namespace) -> tuple[str, Any]:
     return args.full_size, beside(args.full_size, "_config", "FULL_SIZE")
 
 
-def measured(policy: Policy, args: argparse.Namespace) -> dict[str, Any]:
-    """Times, memory and cost of a skeleton, which is given random weights."""
+def measured(name: str, config: Any, cut: str, args: argparse.Namespace) -> dict[str, Any]:
+    """One policy's times, memory and cost. Weights are random; the policy is gone afterwards."""
+    policy = skeleton(name, config)
+    drop(policy, resolve(cut, policy))
     cost = measure(policy)
     policy = filled(policy, args.device, DTYPES[args.dtype])
     batch = request(policy, args.batch, DTYPES[args.dtype])

@@ -11,6 +11,8 @@ import narrow_flow
 import pytest
 import torch
 
+from dtr.benchmarks import full_size
+from dtr.benchmarks.full_size import probed
 from dtr.cli import run
 from dtr.latency import DTYPES, PHASES, clock, compared, filled, request
 from dtr.policies.file import save_policy
@@ -47,6 +49,14 @@ def test_every_phase_of_every_cut_is_timed(policy: Path, tmp_path: Path, capsys:
     assert "ms a chunk (vision" in capsys.readouterr().out
 
 
+def test_the_phases_of_a_repeat_are_its_total() -> None:
+    policy = filled(skeleton("pi05", narrow_flow.narrow("pi05")), "cpu", torch.float32)
+    times = clock(policy, request(policy, 1, torch.float32), warmup=1, repeats=4, cuda=False)
+    assert all(len(values) == 4 for values in times.values())
+    for *phases, total in zip(*(times[name] for name in (*PHASES, "total")), strict=True):
+        assert sum(phases) == pytest.approx(total, rel=1e-6) and min(phases) > 0
+
+
 def test_amdahl_s_bound_by_hand() -> None:
     flops = {"vision": 10, "language": 100, "action": 10}
     none = {"median_ms": {"vision": 2.0, "language": 6.0, "action": 2.0, "total": 10.0}, "flops_by_component": flops}
@@ -69,6 +79,20 @@ def test_a_request_stays_in_small_tables() -> None:
     given = request(policy, 2, torch.float32)
     assert given["attention_mask"].all() and given["attention_mask"].dtype == torch.bool
     assert policy.act(given).isfinite().all()
+
+
+@pytest.mark.parametrize("name", four_policies.NAMES)
+def test_every_policy_acts_and_is_scored_in_bf16(name: str) -> None:
+    policy = skeleton(name, four_policies.config(name))
+    found = probed(policy, "cpu", torch.bfloat16, batches=1, size=2)
+    assert found["blocks"] == len(policy.stacks()["language"].kept) and found["samples"] == 2 and found["seconds"] > 0
+    assert all(p.dtype == torch.bfloat16 for p in policy.parameters())
+    assert policy.act(request(policy, 2, torch.bfloat16)).isfinite().all()
+
+
+def test_without_a_gpu_nothing_is_measured(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert full_size.measure() == {"gpu": None} and "nothing was measured" in capsys.readouterr().out
 
 
 def test_what_cannot_be_measured_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
