@@ -23,6 +23,7 @@ BENCHMARKS = {
     "metrics": ("dtr.benchmarks.metrics", "all metrics of one shared pass against GateProbe alone"),
     "conventions": ("dtr.benchmarks.conventions", "what the paper leaves open in its metrics: our reading against the other one"),
     "batches": ("dtr.benchmarks.batches", "what another batch size of the inference changes in actions and outcomes"),
+    "full_size": ("dtr.benchmarks.full_size", "latency, memory and GateProbe time of the full-size policies, where there is a GPU"),
 }
 """Name -> (module with `measure(quick)`, what it measures). Further benchmarks are added here."""
 
