@@ -21,7 +21,8 @@ from dtr.policies.settings import parse
 
 DECAYS = ("constant", "cosine", "linear")
 STATISTICS = ("data", "policy")
-LATER = ("lora", "matched_batch", "draws")
+PRECISIONS = (None, "bf16")
+LATER = ("lora", "matched_batch", "draws", "precision")
 """Fields that recipes had not from the beginning."""
 
 
@@ -48,7 +49,8 @@ class Recipe:
     `report_every` steps. `lora` trains low-rank corrections instead of all weights (lora.py). With
     `matched_batch`, `steps` of that many samples are what recovery may cost, measured on the undropped policy (matched.py).
     `draws` of noise and time a sample, for a policy that is trained by flow matching: its first stream is run once for all of them, so the
-    gradient's noise shrinks at little cost (None: one, as upstream trains).
+    gradient's noise shrinks at little cost (None: one, as upstream trains). `precision` "bf16" computes the losses under bfloat16 autocast
+    (matrix products, convolutions, attention); weights, gradients, moments, average, norms and sums stay float32 (None: all float32).
     """
 
     steps: int
@@ -70,11 +72,12 @@ class Recipe:
     lora: Lora | None = None
     matched_batch: int | None = None
     draws: int | None = None
+    precision: str | None = None
 
     def __post_init__(self) -> None:
-        for name, known in (("decay", DECAYS), ("statistics", STATISTICS)):
+        for name, known in (("decay", DECAYS), ("statistics", STATISTICS), ("precision", PRECISIONS)):
             if getattr(self, name) not in known:
-                raise unknown(name, getattr(self, name), known)
+                raise unknown(name, getattr(self, name), filter(None, known))
         for holds, expected in (
             (self.steps >= 1 and self.report_every >= 1, "steps and report_every must be at least 1"),
             (self.warmup_steps >= 0, "warmup_steps must not be negative"),
