@@ -65,6 +65,10 @@ class Fleet:
         sums: list[float] = table.tolist()
         return sums
 
+    def meet(self) -> None:
+        """Wait until all processes are here."""
+        self.sum(0.0)
+
     def leaders(self, text: str) -> str:
         """What the leader gives; the others' is not looked at."""
         said = [text]

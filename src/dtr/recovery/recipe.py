@@ -17,11 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from dtr.errors import BadConfig, unknown
-from dtr.policies.settings import parse
+from dtr.policies.settings import PRECISIONS, parse
 
 DECAYS = ("constant", "cosine", "linear")
 STATISTICS = ("data", "policy")
-PRECISIONS = (None, "bf16")
 LATER = ("lora", "matched_batch", "draws", "precision")
 """Fields that recipes had not from the beginning."""
 
@@ -75,7 +74,7 @@ class Recipe:
     precision: str | None = None
 
     def __post_init__(self) -> None:
-        for name, known in (("decay", DECAYS), ("statistics", STATISTICS), ("precision", PRECISIONS)):
+        for name, known in (("decay", DECAYS), ("statistics", STATISTICS), ("precision", (*PRECISIONS, None))):
             if getattr(self, name) not in known:
                 raise unknown(name, getattr(self, name), filter(None, known))
         for holds, expected in (

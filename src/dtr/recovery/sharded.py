@@ -36,6 +36,7 @@ from dtr.recovery.adamw import adamw, average
 from dtr.recovery.course import Course, Curve, diverged, noise_seed
 from dtr.recovery.fleet import Fleet
 from dtr.recovery.lora import adapt
+from dtr.recovery.memory import GIB, Memory, memory
 from dtr.recovery.recipe import Recipe
 from dtr.recovery.sharded_state import ShardedState
 
@@ -61,6 +62,7 @@ class ShardedTraining(Course):
         recompute: bool = False,
     ) -> None:
         super().__init__(policy, processor, data, recipe, seed, save_every_s)
+        check_memory(memory(policy, recipe, fleet.size, recompute), fleet)
         self.fleet, self.leads, self.piece = fleet, fleet.leads, recipe.batch // recipe.shards
         name = fleet.leaders(self.named(weights_digest(policy)) if fleet.leads else "")
         self.path, self.curve_path = folder / f"sharded-{name}", folder / f"losses-{name}.jsonl"
@@ -160,6 +162,18 @@ class ShardedTraining(Course):
         device, self.policy = self.policy.device, whole  # what was taken apart is freed before
         fill(whole, tensors, "training")
         return whole.to(device).eval()
+
+
+def check_memory(needed: Memory, fleet: Fleet) -> None:
+    """Raise BadConfig when the devices cannot even hold what is counted without activations."""
+    if fleet.mesh.device_type != "cuda":
+        return
+    there = torch.cuda.get_device_properties(torch.cuda.current_device()).total_memory
+    if needed.total > there:
+        raise BadConfig(
+            f"weights, gradients and moments need {needed.total / GIB:.0f} GiB on each of {fleet.size} GPUs, which have {there / GIB:.0f}: "
+            "train on more of them, train low-rank corrections (lora), or pass --recompute."
+        )
 
 
 class Loss(nn.Module):

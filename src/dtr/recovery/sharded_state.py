@@ -48,7 +48,7 @@ class ShardedState(Standing):
         half, whole = folder / "half", folder / f"step-{self.step:09d}"
         if fleet.leads:
             shutil.rmtree(half, ignore_errors=True)
-        fleet.sum()
+        fleet.meet()
         try:
             save(self.tensors(), checkpoint_id=half)
         except CheckpointException as error:
@@ -62,7 +62,7 @@ class ShardedState(Standing):
             half.rename(whole)
             for old in before:
                 shutil.rmtree(old)
-        fleet.sum()
+        fleet.meet()
 
     def restore(self, folder: Path) -> bool:
         """Take over the state in `folder`, all processes at once; False when there is none. BadCheckpoint when it is damaged."""

@@ -1,0 +1,42 @@
+"""bfloat16 for those who only ask a policy: half the memory of its large weights, matrix products at the speed of bfloat16.
+
+Autocast says what is computed in which type: matrix products, convolutions and attention in bfloat16; norms, losses, the time of a flow,
+its noise and the steps along its path in float32. Weights of linear and convolution layers are read by nothing else, so they are stored
+in bfloat16 and the numbers are those of autocast on the float32 weights, to the bit. Tables, norms and everything else stay float32: what
+upstream keeps in float32 (openpi: norms, patch and position embeddings) is at least that here. Training is `recipe.precision`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from dtr.errors import unknown
+from dtr.policies.base import Policy
+from dtr.policies.settings import PRECISIONS
+
+
+def lower(policy: Policy, precision: str | None) -> Policy:
+    """`policy`, from now on asked in this precision, in place; its actions and losses are float32. UnknownName."""
+    if precision is None:
+        return policy
+    if precision not in PRECISIONS:
+        raise unknown("precision", precision, PRECISIONS)
+    for module in policy.modules():
+        if isinstance(module, nn.Linear | nn.Conv2d | nn.Conv3d):
+            module.to(torch.bfloat16)
+    for name in ("act", "losses"):
+        setattr(policy, name, cast(policy.device.type, getattr(policy, name)))
+    return policy
+
+
+def cast(device: str, ask: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """`ask` under bfloat16 autocast, its answer in float32."""
+
+    def asked(*args: object, **options: object) -> Tensor:
+        with torch.autocast(device, torch.bfloat16):
+            return ask(*args, **options).float()
+
+    return asked
