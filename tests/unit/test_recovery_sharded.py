@@ -8,6 +8,7 @@ import multiprocessing
 import os
 import shutil
 import signal
+import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -85,6 +86,27 @@ def test_bfloat16_and_blocks_run_again_on_the_way_back(place: Path, monkeypatch:
     loaded = load_policy(place / "half_two.safetensors")
     assert all(t.dtype == torch.float32 for t in loaded.policy.parameters())
     assert loaded.header["provenance"]["recipe"]["precision"] == "bf16"
+
+
+def test_the_processes_of_torchrun_are_taken_as_they_are(place: Path) -> None:
+    recipe = json.dumps(RECIPE | {"steps": 2})
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+
+    def body(rank: int) -> None:
+        os.environ |= {"RANK": str(rank), "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+        os._exit(recover(place, "torchrun.safetensors", recipe=recipe))
+
+    fork = multiprocessing.get_context("fork")
+    processes = [fork.Process(target=body, args=(rank,)) for rank in range(2)]
+    for process in processes:
+        process.start()
+    assert recover(place, "alone.safetensors", recipe=recipe) == 0
+    for process in processes:
+        process.join(300)
+    assert [process.exitcode for process in processes] == [0, 0]
+    assert_alike(place, "torchrun", "alone")
 
 
 def slow_run(place: Path, out: str, save_every: str) -> multiprocessing.context.ForkProcess:

@@ -1,9 +1,11 @@
 """bfloat16 for those who only ask a policy: half the memory of its large weights, matrix products at the speed of bfloat16.
 
-Autocast says what is computed in which type: matrix products, convolutions and attention in bfloat16; norms, losses, the time of a flow,
-its noise and the steps along its path in float32. Weights of linear and convolution layers are read by nothing else, so they are stored
-in bfloat16 and the numbers are those of autocast on the float32 weights, to the bit. Tables, norms and everything else stay float32: what
-upstream keeps in float32 (openpi: norms, patch and position embeddings) is at least that here. Training is `recipe.precision`.
+Autocast says what is computed in which type: matrix products, convolutions and attention in bfloat16; norms, losses, the residual stream
+of every stack, the embedding of a flow's time, its noise and the steps along its path in float32 or better. Weights of linear and
+convolution layers are read by nothing else, so they are stored in bfloat16, and the numbers are those of autocast on the float32 weights,
+to the bit. Tables, norms and everything else stay float32, as upstream has them (openpi: norms and position embeddings). Not as upstream:
+openpi also keeps the patch embedding and the projections of actions and time in float32, which autocast does not.
+Training has the same types, and float32 weights: `recipe.precision`.
 """
 
 from __future__ import annotations

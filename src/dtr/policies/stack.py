@@ -92,6 +92,8 @@ class Stack(nn.Module):
         """h_i from h_{i-1}: h_{i-1} itself where block i is gone or dead. (R, T, D) -> (R, T, D)."""
         if i not in self._gates or i > self.readout:
             return h
+        if torch.is_autocast_enabled(h.device.type):
+            h = h.float()  # blocks round what they add; a sum of many of them is not rounded again at each
         y: Tensor = self._gates[i](h, self._run(self.blocks[str(i)], h, *context))
         return y
 

@@ -78,8 +78,9 @@ class Fleet:
 
 def check_fleet(args: argparse.Namespace, shards: int) -> None:
     """Raise BadConfig when so many devices cannot share a batch of so many shards; MissingLibrary when there are no such devices."""
-    size = int(os.environ.get("WORLD_SIZE", str(args.gpus or 1)))
-    if args.gpus is not None and size != args.gpus:
+    asked = 1 if args.gpus is None else args.gpus
+    size = int(os.environ.get("WORLD_SIZE", str(asked)))
+    if args.gpus is not None and size != asked:
         raise BadConfig(f"--gpus {args.gpus} contradicts the {size} processes that torchrun started: leave --gpus out.")
     if args.processes != 1:
         raise BadConfig(f"training on {args.device} takes one process a device, got --processes {args.processes}: say --gpus instead.")

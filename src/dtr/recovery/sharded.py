@@ -18,6 +18,7 @@ from __future__ import annotations
 import hashlib
 import math
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch
@@ -156,7 +157,7 @@ class ShardedTraining(Course):
         for name, tensor in self.policy.state_dict().items():
             full = tensor.full_tensor() if isinstance(tensor, DTensor) else tensor  # every process has to ask
             if self.leads:
-                tensors[name] = full.cpu()
+                tensors[name] = full.cpu().float()
         if not self.leads:
             return whole
         device, self.policy = self.policy.device, whole  # what was taken apart is freed before
@@ -189,12 +190,23 @@ class Loss(nn.Module):
 
 
 def shard(policy: Policy, fleet: Fleet) -> nn.Module:
-    """Take every block apart, and the rest of the policy, in place: a module is moved to the device only to be cut. Returns its losses."""
+    """Take every block apart, and the rest of the policy, in place: a module is moved to the device only to be cut. Returns its losses.
+
+    Weights become float32 on the way, whatever the file had: never more than a block's at a time.
+    """
     unused = {p for name, p in policy.named_parameters() if name.startswith("unused.")}  # no loss reads them: they stay where they are
     for stack in policy.stacks().values():
         for block in stack.blocks.values():
+            exact(block.parameters())
             fully_shard(block, mesh=fleet.mesh, reshard_after_forward=True)
+    exact(p for p in policy.parameters() if not isinstance(p, DTensor) and p not in unused)
     return fully_shard(Loss(policy), mesh=fleet.mesh, reshard_after_forward=True, ignored_params=unused)
+
+
+def exact(parameters: Iterable[nn.Parameter]) -> None:
+    """Make weights float32, in place."""
+    for p in parameters:
+        p.data = p.data.float()
 
 
 def local(tensor: Tensor) -> Tensor:
