@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 
 import four_policies
 import pytest
+import recovery_world as world
 import torch
 
+from dtr.dropping.scores import BlockScore, Score
 from dtr.errors import UnknownName
 from dtr.importance.gateprobe import gateprobe
 from dtr.policies.precision import lower
+from dtr.records import validate
+from dtr.recovery.recipe import Recipe
+from dtr.rollout.protocol import Protocol
 
 
 @pytest.mark.parametrize("name", four_policies.NAMES)
@@ -39,3 +45,18 @@ def test_an_unknown_precision_is_refused() -> None:
     assert lower(policy, None) is policy and "act" not in vars(policy)
     with pytest.raises(UnknownName, match="did you mean 'bf16'"):
         lower(policy, "bf61")
+
+
+def test_records_say_it_only_where_it_was_asked_for() -> None:
+    """So that older files keep their bytes and digests."""
+    plain, low = Protocol("p"), Protocol("p", precision="bf16")
+    assert "precision" not in plain.to_dict() and Protocol.from_dict(low.to_dict()) == low
+    assert plain.conditions(5, "scenes") != low.conditions(5, "scenes")
+    exact = Score("gateprobe", "pi05", "0" * 16, "0" * 64, ("d",), "0" * 64, 2, 0, {"language.0": BlockScore(1.0, 0.1)})
+    rounded = replace(exact, precision="bf16")
+    assert "precision" not in exact.to_json() and Score.from_json(rounded.to_json()) == rounded
+    validate(rounded.to_json(), "score", "it")
+    recipe = world.recipe(precision="bf16")
+    assert "precision" not in world.recipe().to_dict() and Recipe.from_dict(recipe.to_dict()) == recipe
+    with pytest.raises(UnknownName, match="unknown precision"):
+        world.recipe(precision="fp8")

@@ -1,8 +1,8 @@
 """bfloat16 for those who only ask a policy: half the memory of its large weights, matrix products at the speed of bfloat16.
 
 Autocast says what is computed in which type: matrix products, convolutions and attention in bfloat16; norms, losses, the residual stream
-of every stack, the embedding of a flow's time, its noise and the steps along its path in float32 or better. Weights of linear and
-convolution layers are read by nothing else, so they are stored in bfloat16, and the numbers are those of autocast on the float32 weights,
+of every stack, the embedding of a flow's time, its noise and the steps along its path in float32 or better. Weights of linear layers and
+2-D convolutions are used for nothing else, so they are stored in bfloat16, and the numbers are those of autocast on the float32 weights,
 to the bit. Tables, norms and everything else stay float32, as upstream has them (openpi: norms and position embeddings). Not as upstream:
 openpi also keeps the patch embedding and the projections of actions and time in float32, which autocast does not.
 Training has the same types, and float32 weights: `recipe.precision`.
@@ -27,7 +27,7 @@ def lower(policy: Policy, precision: str | None) -> Policy:
     if precision not in PRECISIONS:
         raise unknown("precision", precision, PRECISIONS)
     for module in policy.modules():
-        if isinstance(module, nn.Linear | nn.Conv2d | nn.Conv3d):
+        if isinstance(module, nn.Linear | nn.Conv2d):  # Qwen's Conv3d adds its weights up first: that is done in float32
             module.to(torch.bfloat16)
     for name in ("act", "losses"):
         setattr(policy, name, cast(policy.device.type, getattr(policy, name)))

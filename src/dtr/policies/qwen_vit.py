@@ -26,7 +26,7 @@ from torch.nn import functional as F
 from dtr.errors import BadConfig
 from dtr.policies.decoder import Rotation, rotate
 from dtr.policies.parts import PartedBlock
-from dtr.policies.stack import Stack
+from dtr.policies.stack import Stack, residual
 from dtr.policies.stack_config import StackConfig
 
 
@@ -183,7 +183,7 @@ class QwenViT(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """(R, 3, S, S) -> (R, P, D)."""
-        x = self.tokens(images)
+        x = residual(self.tokens(images))
         y: Tensor = self.stack(x, *self.context(x))
         return y
 

@@ -92,8 +92,7 @@ class Stack(nn.Module):
         """h_i from h_{i-1}: h_{i-1} itself where block i is gone or dead. (R, T, D) -> (R, T, D)."""
         if i not in self._gates or i > self.readout:
             return h
-        if torch.is_autocast_enabled(h.device.type):
-            h = h.float()  # blocks round what they add; a sum of many of them is not rounded again at each
+        h = residual(h)
         y: Tensor = self._gates[i](h, self._run(self.blocks[str(i)], h, *context))
         return y
 
@@ -107,3 +106,8 @@ class Stack(nn.Module):
         for i in self._gates:
             h = self.step(i, h, *context)
         return h
+
+
+def residual(h: Tensor) -> Tensor:
+    """h as a residual stream: float32 under autocast, where blocks round what they add, but not their sum at every block anew."""
+    return h.float() if torch.is_autocast_enabled(h.device.type) else h

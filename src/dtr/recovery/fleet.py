@@ -115,7 +115,7 @@ def join(device: str, rank: int, size: int, meeting: str | None, wish: Event | N
     """Become process `rank` of `size`. `meeting`: the address of torch.distributed where they find each other, None for one alone."""
     kind, _, number = device.partition(":")
     if kind == "cuda":
-        local = int(number or os.environ.get("LOCAL_RANK", str(rank)))
+        local = int(number or 0) + int(os.environ.get("LOCAL_RANK", str(rank)))  # cuda:2 with two processes: GPUs 2 and 3
         if local >= torch.cuda.device_count():
             raise MissingLibrary(f"process {rank} of {size} needs GPU {local}, torch sees {torch.cuda.device_count()}: lower --gpus.")
         torch.cuda.set_device(local)

@@ -200,7 +200,9 @@ def shard(policy: Policy, fleet: Fleet) -> nn.Module:
             exact(block.parameters())
             fully_shard(block, mesh=fleet.mesh, reshard_after_forward=True)
     exact(p for p in policy.parameters() if not isinstance(p, DTensor) and p not in unused)
-    return fully_shard(Loss(policy), mesh=fleet.mesh, reshard_after_forward=True, ignored_params=unused)
+    loss = Loss(policy)
+    fully_shard(loss, mesh=fleet.mesh, reshard_after_forward=True, ignored_params=unused)
+    return loss
 
 
 def exact(parameters: Iterable[nn.Parameter]) -> None:
