@@ -110,4 +110,4 @@ class Stack(nn.Module):
 
 def residual(h: Tensor) -> Tensor:
     """h as a residual stream: float32 under autocast, where blocks round what they add, but not their sum at every block anew."""
-    return h.float() if torch.is_autocast_enabled(h.device.type) else h
+    return h.float() if not h.is_meta and torch.is_autocast_enabled(h.device.type) else h

@@ -82,9 +82,9 @@ class Recipe:
         for name, known in (("decay", DECAYS), ("statistics", STATISTICS)):
             if getattr(self, name) not in known:
                 raise unknown(name, getattr(self, name), known)
-        for name, chosen, known in (("precision", self.precision, PRECISIONS), ("type of stored weights", self.stored, STORED)):
-            if chosen is not None and chosen not in known:
-                raise unknown(name, chosen, known)
+        for what, chosen, choices in (("precision", self.precision, [*PRECISIONS]), ("type of stored weights", self.stored, [*STORED])):
+            if chosen is not None and chosen not in choices:
+                raise unknown(what, chosen, choices)
         for holds, expected in (
             (self.steps >= 1 and self.report_every >= 1, "steps and report_every must be at least 1"),
             (self.warmup_steps >= 0, "warmup_steps must not be negative"),

@@ -141,7 +141,7 @@ def read_arm(row: Mapping[str, str], where: str, config: Mapping[str, Any]) -> A
     gpus, shards = config["policies"][cells["policy"]].get("gpus", 1), Recipe.from_dict(config["recipes"][cells["recipe"]]).shards
     if shards % gpus:
         raise BadConfig(
-            f"{where}: {cells['policy']} is trained on {gpus} GPUs, but recipe {cells['recipe']} has {shards} shards: set a multiple."
+            f"{where}: {cells['policy']} takes {gpus} GPUs, recipe {cells['recipe']} has {shards} shards: set a multiple of {gpus}."
         )
     try:
         parse_cut(cells["cut"])
