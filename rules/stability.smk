@@ -17,7 +17,7 @@ rule stability:
             *targets.rendering(config["calibrations"][w.calibration]["data"]),
         ),
         pictures=targets.pictures(),
-        device=targets.device,
+        device=lambda w: targets.scoring(w.calibration),
         against=lambda w, input: (f"--against {input.against}" if input.against else ""),
         samples=lambda w: config["calibrations"][w.calibration]["samples"],
         seed=lambda w: config["calibrations"][w.calibration]["seed"],

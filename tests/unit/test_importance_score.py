@@ -40,7 +40,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def scored(folder: Path, name: str = "score", **change: object) -> Path:
     """Run the verb."""
     fields = {"metric": ["gateprobe"], "granularity": None, "samples": 12, "seed": 0, "batch": 5, "device": "cpu", "image_size": None}
-    fields |= {"processes": 1, "against": [], "levels": None, "resamples": 20, "pictures": folder / "pictures"} | change
+    fields |= {"processes": 1, "against": [], "levels": None, "resamples": 20, "pictures": folder / "pictures", "precision": None} | change
     out = folder / f"{name}.json"
     run(argparse.Namespace(policy=folder / "policy.safetensors", data=[folder / "bowls"], out=out, **fields))
     return out
@@ -117,7 +117,7 @@ def test_stability(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     said = capsys.readouterr().out
     assert "gateprobe on bowls:" in said and "  action, 1 dropped: " in said and "of them again" in said
     fields = {"samples": 12, "seed": 0, "batch": 5, "device": "cpu", "image_size": None, "processes": 1, "pictures": folder / "pictures"}
-    fields |= {"metric": "gateprobe", "against": [other], "levels": [3], "resamples": 20}
+    fields |= {"metric": "gateprobe", "against": [other], "levels": [3], "resamples": 20, "precision": None}
     out = folder / "stability.json"
     run_stability(argparse.Namespace(policy=folder / "policy.safetensors", data=[folder / "bowls"], out=out, **fields))
     record = read_json(out)

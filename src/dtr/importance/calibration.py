@@ -22,7 +22,7 @@ from dtr.policies.base import Batch, Policy
 from dtr.policies.flow_policy import FlowPolicy
 from dtr.policies.processor import Processor
 from dtr.recovery.batches import Batches, check
-from dtr.recovery.train import noise_seed
+from dtr.recovery.course import noise_seed
 
 Values = dict[str, Tensor]
 """Gate name -> (n,) importance of the block (or part) for each sample; their mean is the score. Where a metric has no value a sample, n is

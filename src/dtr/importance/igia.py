@@ -64,7 +64,8 @@ def first_steps(policy: Policy, calibration: Calibration, lr: float) -> Iterator
 @contextmanager
 def borrowed(policy: Policy) -> Iterator[Flat]:
     """The weights as one vector that may be trained; afterwards they are what they were."""
-    flat, training = Flat(policy), policy.training
+    kinds, training = [(p, p.dtype) for p in policy.parameters() if p.requires_grad], policy.training
+    flat = Flat(policy)
     before = flat.theta.clone()
     policy.eval()
     try:
@@ -72,4 +73,6 @@ def borrowed(policy: Policy) -> Iterator[Flat]:
     finally:
         flat.theta.copy_(before)
         flat.release()
+        for p, kind in kinds:
+            p.data = p.data.to(kind)
         policy.train(training)

@@ -30,6 +30,8 @@ from dtr.importance.metrics import TOGETHER, check_metric, evaluate
 from dtr.importance.resampling import overlaps, stability, summary
 from dtr.policies.file import LoadedPolicy, load_policy
 from dtr.policies.parts import GRANULARITIES
+from dtr.policies.precision import lower
+from dtr.policies.settings import PRECISIONS
 from dtr.provenance import sha256_file, write_run_record
 from dtr.records import validate
 
@@ -59,15 +61,18 @@ def score(
     names: Iterable[str],
     weights: str,
     batch: int = 8,
+    precision: str | None = None,
 ) -> list[Scored]:
     """One record a metric and granularity. names: what the data sets are called; weights: SHA-256 of the policy's file."""
-    policy, calibration = loaded.policy, drawn(loaded.policy, loaded.processor, data, samples, seed, batch)
+    policy = lower(loaded.policy, precision)
+    calibration = drawn(policy, loaded.processor, data, samples, seed, batch)
     dead, origin, names, found = policy.dead, config_digest(policy), tuple(names), []
     for metric, values in evaluate(policy, calibration, metrics, None, granularities).items():
         for granularity in granularities:
             mine = {name: values[name] for name in policy.gates(granularity)}
             blocks = {block_of(name, granularity): block_score(value, name in dead) for name, value in mine.items()}
-            record = Score(scored(metric, granularity), policy.name, origin, weights, names, data.sha256, samples, seed, blocks)
+            facts = (policy.name, origin, weights, names, data.sha256, samples, seed, blocks, precision)
+            record = Score(scored(metric, granularity), *facts)
             found.append(Scored(record, {block_of(name, granularity): value for name, value in mine.items()}))
     return found
 
@@ -101,6 +106,7 @@ def add_scoring_arguments(p: argparse.ArgumentParser) -> None:
     p.add_argument("--batch", type=int, default=8, help="frames at a time: memory only, but for igia, which makes one step of each")
     p.add_argument("--processes", type=int, default=1, help="simulators at a time, where pictures have to be rendered (default 1)")
     p.add_argument("--device", default="cpu", help="cpu or cuda")
+    p.add_argument("--precision", choices=PRECISIONS, help="ask the policy in bfloat16 (default: float32)")
     p.add_argument("--against", type=Path, nargs="*", default=[], help="scores of the same policy on other data: how much the cuts overlap")
     p.add_argument("--levels", type=int, nargs="*", help="drop levels that are looked at (default: 1/2, 2/3, all but 2, all but 1)")
     p.add_argument("--resamples", type=int, default=1000, help="bootstrap draws of the samples (default 1000)")
@@ -143,4 +149,5 @@ def scored_by(args: argparse.Namespace, metrics: Collection[str], granularities:
     check_header(loaded.header, args.policy)
     data = read_data(args.data, args.image_size or loaded.processor.image_size, args.pictures, args.processes)
     names = [folder.name for folder in args.data]
-    return score(loaded, data, metrics, granularities, args.samples, args.seed, names, sha256_file(args.policy), args.batch)
+    weights = sha256_file(args.policy)
+    return score(loaded, data, metrics, granularities, args.samples, args.seed, names, weights, args.batch, args.precision)

@@ -65,7 +65,7 @@ class Matrices:
     def take(self, layer: nn.Linear, a: Tensor, dy: Tensor) -> None:
         """(R, T, I) and (R, T, O), or without T: the rows of a sample side by side."""
         left, right = (t.reshape(self.samples, -1, t.shape[-1]) for t in (dy, a))
-        gradient = torch.bmm(left.transpose(1, 2), right)
+        gradient = torch.bmm(left.transpose(1, 2), right.to(left.dtype))  # under autocast a may be wider than what was multiplied
         if gradient.dtype not in (torch.float32, torch.float64):
             gradient = gradient.float()
         self.read[layer] = {r.name: r.matrix(gradient, layer.weight.detach()).double().cpu() for r in self.readers if r.matrix}
