@@ -14,6 +14,7 @@ from dtr.errors import BadConfig, Interrupted
 def test_the_verbs_are_these():
     assert list(cli.VERBS) == [
         "fetch", "import", "export", "checkpoint", "demonstrate", "render", "score",
+        "stability",
         "drop", "recover", "rollout", "serve", "cost", "latency", "cell", "table",
         "parity", "doctor", "bench", "suites", "store",
     ]  # fmt: skip
