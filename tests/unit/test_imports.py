@@ -31,7 +31,8 @@ ARROWS = {
     "report": {"cost", "dropping", "importance", "policies", "recovery", "rollout"},
 } | {name: set() for name in GROUND}
 """Part of dtr -> the parts that it may import beside GROUND. Parts that are not named here are at the top: nothing below imports them."""
-POLICIES_NEED = {"torch", "numpy", "safetensors"}
+POLICIES_NEED = {"torch", "numpy", "safetensors", "PIL", "simplejpeg"}
+"""The last two read and write JPEG (dtr.policies.image_path)."""
 
 
 def part(module: str) -> str:
@@ -86,7 +87,7 @@ def test_modules_form_no_circle() -> None:
         pytest.fail(f"modules import each other in a circle: {' -> '.join(error.args[1])}")
 
 
-def test_policies_need_torch_numpy_and_safetensors_only() -> None:
+def test_policies_need_torch_numpy_safetensors_and_codecs_only() -> None:
     outside = {other.split(".")[0] for module, tree in trees().items() if part(module) == "policies" for other in imported(tree)}
     assert outside - set(sys.stdlib_module_names) - {"dtr"} <= POLICIES_NEED
 
