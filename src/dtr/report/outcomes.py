@@ -24,7 +24,7 @@ SHOWN = 5
 
 @dataclass(frozen=True)
 class Run:
-    """The outcomes of one suite and one training seed: task -> (trials,) booleans, by initial state from 0 on."""
+    """The outcomes of one suite (with its variant) and one training seed: task -> (trials,) booleans, by initial state from 0 on."""
 
     path: Path
     suite: str
@@ -46,7 +46,7 @@ def read_run(path: Path, protocol: Protocol) -> Run:
     """The outcomes in an episode file. Raises BadRecord for errors, gaps, a mixture, or another protocol."""
     episodes = read_episodes(path)
     refuse_errors(path, episodes)
-    suites = sorted({episode.suite for episode in episodes})
+    suites = sorted({episode.label for episode in episodes})
     if len(suites) > 1:
         raise BadRecord(f"expected one suite in {path}, got {', '.join(suites)}; write one file a suite with `dtr rollout`.")
     expected, found = conditions_on(protocol, suites[0]), sorted({episode.conditions for episode in episodes})

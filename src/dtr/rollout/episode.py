@@ -59,6 +59,10 @@ class Episode:
     error: str | None
     conditions: str
     policy: str
+    perturbation: str | None = None
+    """`camera-3`, or nothing."""
+    instruction: str | None = None
+    """`blank`, `swapped` or `shuffled`, or nothing."""
 
     @property
     def key(self) -> Key:
@@ -67,8 +71,14 @@ class Episode:
 
     @property
     def line(self) -> str:
-        """The record as one line of JSON."""
-        return json.dumps(asdict(self), sort_keys=True, ensure_ascii=False) + "\n"
+        """The record as one line of JSON; a variant stands there only if there is one."""
+        fields = {key: value for key, value in asdict(self).items() if value is not None or key not in ("perturbation", "instruction")}
+        return json.dumps(fields, sort_keys=True, ensure_ascii=False) + "\n"
+
+    @property
+    def label(self) -> str:
+        """The suite with its variant: `embedded_goal+camera-3`."""
+        return "+".join(part for part in (self.suite, self.perturbation, self.instruction) if part is not None)
 
     @classmethod
     def parse(cls, line: str, where: str) -> Episode:

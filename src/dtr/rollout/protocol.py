@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import best_match
@@ -18,6 +18,9 @@ from jsonschema.exceptions import best_match
 from dtr.errors import BadConfig, unknown
 from dtr.provenance import digest
 from dtr.records import schema
+
+if TYPE_CHECKING:
+    from dtr.sim.perturbations.variant import Variant
 
 
 @dataclass(frozen=True)
@@ -85,10 +88,11 @@ class Protocol:
             return self.max_steps.get(suite, default)
         return self.max_steps or default
 
-    def conditions(self, max_steps: int, scenes: str) -> str:
+    def conditions(self, max_steps: int, scenes: str, variant: Variant | None = None) -> str:
         """Digest of what must be equal for two episodes on one initial state to be comparable. `scenes`: the suite's own digest."""
         parts = ("seed", "chunk", "batch", "settle_steps", "image_size")
-        return digest({part: getattr(self, part) for part in parts} | {"max_steps": max_steps, "scenes": scenes})
+        varied = {"variant": variant.conditions()} if variant and str(variant) else {}
+        return digest({part: getattr(self, part) for part in parts} | {"max_steps": max_steps, "scenes": scenes} | varied)
 
     def row(self, task_index: int, init_state: int) -> int:
         """The row of the padded batch that this episode owns.
@@ -99,17 +103,20 @@ class Protocol:
         return (task_index + init_state) % self.batch
 
 
-def conditions_on(protocol: Protocol, suite: str) -> str:
-    """The digest that every episode of `suite` under `protocol` carries. Raises UnknownName."""
+def conditions_on(protocol: Protocol, label: str) -> str:
+    """The digest that every episode of `<suite>[+<variant>]` under `protocol` carries. Raises UnknownName."""
+    from dtr.sim.perturbations.variant import split
     from dtr.sim.suites import MAX_STEPS, suite_digest
 
+    suite, variant = split(label)
     if suite not in MAX_STEPS:
         raise unknown("suite", suite, MAX_STEPS)
-    return protocol.conditions(protocol.limit(suite, MAX_STEPS[suite]), suite_digest(suite))
+    return protocol.conditions(protocol.limit(suite, MAX_STEPS[suite]), suite_digest(suite), variant)
 
 
 def tasks_of(protocol: Protocol, suite: str) -> list[int]:
-    """Indices of the tasks of `suite` that `protocol` plays, ascending."""
+    """Indices of the tasks of `suite`, with or without a variant, that `protocol` plays, ascending."""
+    from dtr.sim.perturbations.variant import split
     from dtr.sim.suites import task_count
 
-    return sorted(range(task_count(suite)) if protocol.tasks is None else protocol.tasks)
+    return sorted(range(task_count(split(suite)[0])) if protocol.tasks is None else protocol.tasks)

@@ -16,6 +16,8 @@ from dtr.rollout.episode import Episode, Key
 from dtr.rollout.protocol import Protocol
 from dtr.rollout.session import Session
 from dtr.rollout.worker import Order
+from dtr.sim.perturbations.played import told, under
+from dtr.sim.perturbations.variant import Variant
 from dtr.sim.suites import Suite, Task, initial_states, suite
 
 FILMED_FAILURES = 12
@@ -26,6 +28,8 @@ def add_parser(verbs: Any) -> None:
     p = verbs.add_parser("rollout", help="roll a policy out on a suite, one record an episode (resumable)")
     p.add_argument("--policy", type=Path, required=True, help="policy file")
     p.add_argument("--suite", required=True, help="suite, for example embedded_spatial")
+    p.add_argument("--perturbation", help="what is changed, and how much: camera-3 (dtr.sim.perturbations)")
+    p.add_argument("--instruction", help="what the policy is told instead of its instruction: blank, swapped or shuffled")
     p.add_argument("--protocol", required=True, help="JSON file or inline JSON; see schemas/protocol.schema.json")
     p.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="simulator processes (default: cores); no result depends on it")
     p.add_argument("--state-dir", type=Path, required=True, help="folder for finished episodes of an unfinished run")
@@ -43,13 +47,14 @@ def run(args: argparse.Namespace) -> None:
     from dtr.rollout.inference import build_inference
 
     started = time.time()
-    protocol, tasks = Protocol.read(args.protocol), suite(args.suite)
+    variant = Variant.of(args.perturbation, args.instruction)
+    protocol, tasks = Protocol.read(args.protocol), under(suite(args.suite), variant)
     if args.workers < 1:
         raise BadConfig(f"expected at least 1 worker, got --workers {args.workers}.")
     chosen = [film_key(text, tasks, protocol) for text in args.episodes or ()]
     orders = plan(protocol, tasks)
     loaded = load_policy(args.policy, device=args.device)
-    infer = build_inference(loaded.policy, loaded.processor, protocol, [task.language for task in tasks.tasks])
+    infer = build_inference(loaded.policy, loaded.processor, protocol, instructions(tasks, orders))
     session = Session(infer, protocol, tasks, sha256_file(args.policy)[:16], args.workers, args.hang_s)
     episodes = session.roll_out(orders, args.state_dir, args.out)
     facts = {
@@ -87,7 +92,19 @@ def plan_task(protocol: Protocol, tasks: Suite, task: Task) -> list[Order]:
         )
     limit = protocol.limit(tasks.name, tasks.max_steps)
     keys = [Key(tasks.name, task.index, i, protocol.seed) for i in range(protocol.trials)]
-    return [Order(key, task, states[key.init_state], limit, protocol.settle_steps, protocol.image_size) for key in keys]
+    return [
+        Order(
+            key, task, states[key.init_state], limit, protocol.settle_steps, protocol.image_size,
+            told=told(tasks, task, key.seed, key.init_state) if str(tasks.variant) else None,
+        )
+        for key in keys
+    ]  # fmt: skip
+
+
+def instructions(tasks: Suite, orders: Iterable[Order]) -> list[str]:
+    """All that a policy may be told in this suite, the tasks' own too: the longest sets the text's length."""
+    own = [task.language for task in tasks.tasks]
+    return own + sorted({order.instruction for order in orders} - set(own))
 
 
 def film_key(text: str, tasks: Suite, protocol: Protocol) -> Key:

@@ -27,8 +27,9 @@ class Session:
         self, infer: Infer, protocol: Protocol, tasks: Suite, policy: str, workers: int, hang_s: float, factory: Factory = build_simulator
     ) -> None:
         self.engine = Engine(infer, protocol, workers, factory, hang_s)
-        self.suite, self.policy = tasks.name, policy
-        self.conditions = protocol.conditions(protocol.limit(tasks.name, tasks.max_steps), suite_digest(tasks.name))
+        self.suite, self.policy, self.variant = tasks.name, policy, tasks.variant
+        limit = protocol.limit(tasks.name, tasks.max_steps)
+        self.conditions = protocol.conditions(limit, suite_digest(tasks.name), tasks.variant)
         self.played = 0
 
     def roll_out(self, orders: Sequence[Order], state_dir: Path, out: Path) -> list[Episode]:
@@ -76,7 +77,9 @@ class Session:
         steps, inferences, trace = (end.steps, end.inferences, end.trace) if end else (0, 0, None)
         k = order.key
         name = (k.suite, order.task.name, k.task_index, k.init_state, k.seed)
-        return Episode(*name, outcome, steps, inferences, trace, result.error, self.conditions, self.policy)
+        perturbation = None if self.variant.perturbation is None else str(self.variant.perturbation)
+        varied = (perturbation, self.variant.instruction)
+        return Episode(*name, outcome, steps, inferences, trace, result.error, self.conditions, self.policy, *varied)
 
     def film(self, orders: Sequence[Order], known: Mapping[Key, Episode], folder: Path) -> None:
         """Play the orders once more with every step rendered. Raises BadRecord when one of them ends otherwise than it did.
