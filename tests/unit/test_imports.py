@@ -32,7 +32,7 @@ ARROWS = {
 } | {name: set() for name in GROUND}
 """Part of dtr -> the parts that it may import beside GROUND. Parts that are not named here are at the top: nothing below imports them."""
 POLICIES_NEED = {"torch", "numpy", "safetensors", "PIL", "simplejpeg"}
-"""The last two read and write JPEG (dtr.policies.image_path)."""
+"""The last two read and write JPEG (dtr.policies.tensorflow_pictures)."""
 
 
 def part(module: str) -> str:

@@ -41,7 +41,7 @@ def test_full_size(name: str, total: int, block: int, source: int) -> None:
 
 @pytest.mark.parametrize("name", POLICIES)
 def test_padding_and_neighbours_change_nothing(name: str) -> None:
-    policy, together = made(name), batch()
+    policy, together = made(name), batch(name)
     with torch.no_grad():
         losses, actions = policy.losses(together), policy.act(together)
         for b, length in enumerate((7, 3, 5)):
@@ -69,7 +69,7 @@ def test_several_draws_are_averaged(name: str) -> None:
 
 @pytest.mark.parametrize("name", POLICIES)
 def test_draws_of_the_recipe_come_from_the_global_generator(name: str) -> None:
-    policy, given = made(name), {key: value for key, value in batch().items() if key not in ("noise", "time")}
+    policy, given = made(name), {key: value for key, value in batch(name).items() if key not in ("noise", "time")}
     policy.draws = 400
     torch.manual_seed(3)
     many = policy.losses(given)
@@ -81,7 +81,7 @@ def test_draws_of_the_recipe_come_from_the_global_generator(name: str) -> None:
 
 @pytest.mark.parametrize("name", POLICIES)
 def test_noise_belongs_to_the_episode(name: str) -> None:
-    policy, given = made(name), {key: value for key, value in batch().items() if key not in ("noise", "time")}
+    policy, given = made(name), {key: value for key, value in batch(name).items() if key not in ("noise", "time")}
     same = {key: value[:1].expand(3, *value.shape[1:]) for key, value in given.items()}
     a = policy.act(same | {"noise_seed": torch.tensor([4, 7, 4])})
     torch.testing.assert_close(a[0], a[2])  # not to the bit: a matrix product's rows depend on their place
@@ -98,7 +98,7 @@ def test_noise_belongs_to_the_episode(name: str) -> None:
 @pytest.mark.parametrize("name", POLICIES)
 @pytest.mark.parametrize("order", [("language", "action"), ("action", "language")])
 def test_a_drop_is_a_gate_of_zero_and_survives_a_file(name: str, order: tuple[str, str]) -> None:
-    policy, given = made(name), batch()
+    policy, given = made(name), batch(name)
     dropped = {"language": [0, 2, 3], "action": [2, 5], "vision": [1]}
     for stack, blocks in dropped.items():
         for i in blocks:

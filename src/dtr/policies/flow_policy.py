@@ -144,10 +144,10 @@ class FlowPolicy(Policy):
         return end, Memory(past, self.rotation(positions, c.action, h), mask)
 
     def velocity(self, batch: Batch, memory: Memory, x: Tensor, t: Tensor) -> Tensor:
-        """v(x_t, t): (B, C, A), (B,) -> (B, C, A)."""
-        h, condition = self.enter(batch, x, t)
+        """v(x_t, t): (B, C, A), (B,) -> (B, C, A) float32; only between the two is anything of the weights' type, as upstream."""
+        h, condition = self.enter(batch, x.to(memory.by[0].dtype), t)
         h, _ = self.action(h, memory.by, memory.mask, condition, memory.past)
-        return self.leave(batch, self.action.finish(h, condition))
+        return self.leave(batch, self.action.finish(h, condition)).float()
 
     def path(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Noise e and time t of a training batch, given or drawn: (B K, C, A), (B K,)."""

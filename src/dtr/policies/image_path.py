@@ -1,41 +1,35 @@
-"""From the simulator's picture to the model's, as each official evaluation does it, without TensorFlow.
+"""From the simulator's picture to the model's, as each official evaluation does it.
 
-    exact     x' = x                                                         the picture has the model's size already
-    oft       x' = crop(lanczos3(jpeg(x), S))                                OpenVLA-OFT: run_libero_eval.py, openvla_utils.py
-    lingbot   x' = lanczos3(jpeg(x), S)                                      LingBot-VLA's LIBERO client
-    openpi    x' = bilinear(x, S), letter-boxed                              pi0.5, GigaBrain-0: openpi_client/image_tools.py
+    exact      x' = x                                    the picture has the model's size already
+    openpi     x' = bilinear(x, S), letter-boxed         pi0.5: Pillow, with antialias; openpi-client `image_tools.py`
+    lerobot    x' = four nearest(x, S), letter-boxed     lerobot 0.4.4 `modeling_pi05.py`: no antialias, not rounded; border -1 of [0, 1]
+    gigabrain  the same in a black border                giga-models `giga_brain_0_utils.py`
+    oft        JPEG, Lanczos3, centre crop               OpenVLA-OFT: `dtr.policies.tensorflow_pictures`
+    lingbot    JPEG, Lanczos3                            LingBot-VLA's LIBERO client
 
-jpeg: encoded with quality 95 and halved chroma, and decoded, as the demonstrations once were. lanczos3: separable, with antialiasing,
-
-    x'[i] = sum_j w_ij x[j] / sum_j w_ij,   w_ij = L3((j + 1/2 - (i + 1/2) / s) min(s, 1)),   s = S / H,
-    L3(t) = 3 sin(pi t) sin(pi t / 3) / (pi t)^2  for |t| <= 3, else 0
-
-crop: the centred window of 90 % of the area, bilinear between pixel centres at the corners, back to S. Every sum is taken in float32 and in
-TensorFlow's order, so results are TensorFlow's bytes (tests/golden/images). Success depends on this: a policy reads its own path only.
-Pictures are upright here (`dtr.sim.rendering` has turned them by 180 degrees).
+A policy was trained behind one path, and behind another it fails without a word. So its processor names its own and goes it, a protocol
+names the one of its pictures, and a pair that differs is refused (`dtr.rollout.inference`).
 """
 
 from __future__ import annotations
 
 import functools
-import io
-import math
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from PIL import Image
+from torch.nn import functional as F
 
 from dtr.errors import BadConfig, unknown
+from dtr.policies.tensorflow_pictures import lingbot, oft
 
-Pictures = NDArray[np.uint8]
-Floats = NDArray[np.float32]
+Pictures = NDArray[Any]
+"""(..., H, W, 3): bytes, or float32 in the units of bytes."""
 Path = Callable[[Pictures, int], Pictures]
-"""(..., H, W, 3) uint8, S -> (..., S, S, 3) uint8."""
-
-JPEG_QUALITY = 95
-"""Default of tf.image.encode_jpeg; chroma is halved in both directions."""
-CROP_AREA = 0.9
+"""(..., H, W, 3) uint8, S -> (..., S, S, 3)."""
 
 
 def image_path(name: str) -> Path:
@@ -45,7 +39,7 @@ def image_path(name: str) -> Path:
     return functools.partial(_each, IMAGE_PATHS[name])
 
 
-def _each(path: Callable[[Pictures, int], Pictures], images: Pictures, size: int) -> Pictures:
+def _each(path: Path, images: Pictures, size: int) -> Pictures:
     """`path` on every picture of a stack of any shape."""
     if images.dtype != np.uint8 or images.ndim < 3 or images.shape[-1] != 3:
         raise BadConfig(f"expected pictures (..., H, W, 3) of bytes, got {images.dtype} {images.shape}.")
@@ -56,117 +50,49 @@ def _each(path: Callable[[Pictures, int], Pictures], images: Pictures, size: int
 def exact(image: Pictures, size: int) -> Pictures:
     """(S, S, 3) as it is. Raises BadConfig for another size."""
     if image.shape[:2] != (size, size):
-        raise BadConfig(
-            f"the image path 'exact' resizes nothing: expected {size} x {size} pixels, got {image.shape[0]} x {image.shape[1]}."
-        )
+        given = f"{image.shape[0]} x {image.shape[1]}"
+        raise BadConfig(f"the image path 'exact' resizes nothing: expected {size} x {size} pixels, got {given}.")
     return image
 
 
-def oft(image: Pictures, size: int) -> Pictures:
-    """(H, W, 3) -> (S, S, 3): OpenVLA-OFT's `resize_image_for_policy`, then `center_crop_image`."""
-    return centre_crop(lanczos3(jpeg(image), size))
-
-
-def lingbot(image: Pictures, size: int) -> Pictures:
-    """(H, W, 3) -> (S, S, 3): as OpenVLA-OFT's, not cropped."""
-    return lanczos3(jpeg(image), size)
-
-
 def openpi(image: Pictures, size: int) -> Pictures:
-    """(H, W, 3) -> (S, S, 3): Pillow's antialiased bilinear filter inside black borders, `resize_with_pad`."""
-    from PIL import Image
+    """(H, W, 3) -> (S, S, 3)."""
+    rows, columns = fitting(image, size)
+    small = Image.fromarray(image).resize((columns, rows), Image.Resampling.BILINEAR)
+    return boxed(np.asarray(small), size, 0)
 
+
+def lerobot(image: Pictures, size: int, border: float = -255.0) -> Pictures:
+    """(H, W, 3) -> (S, S, 3) float32; a picture that has the size stays free of any border."""
+    planes = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None].float()
+    small = F.interpolate(planes, size=fitting(image, size), mode="bilinear", align_corners=False)
+    return boxed(small[0].permute(1, 2, 0).numpy(), size, border)
+
+
+def gigabrain(image: Pictures, size: int) -> Pictures:
+    """(H, W, 3) -> (S, S, 3) float32."""
+    return lerobot(image, size, 0.0)
+
+
+def fitting(image: Pictures, size: int) -> tuple[int, int]:
+    """Rows and columns of the picture once its longer side is S."""
     height, width = image.shape[:2]
-    if (height, width) == (size, size):
-        return image
-    ratio = max(width / size, height / size)
-    wide, high = int(width / ratio), int(height / ratio)
-    out = np.zeros((size, size, 3), np.uint8)
-    top, left = max(0, (size - high) // 2), max(0, (size - wide) // 2)
-    out[top : top + high, left : left + wide] = np.asarray(Image.fromarray(image).resize((wide, high), Image.Resampling.BILINEAR))
-    return out
+    ratio = max(height / size, width / size)
+    return int(height / ratio), int(width / ratio)
 
 
-def jpeg(image: Pictures, quality: int = JPEG_QUALITY) -> Pictures:
-    """Encoded and decoded as TensorFlow does: the accurate cosine transform there, the fast one back, which makes pictures 0.5 grey levels
-    darker and moves single bytes by up to 10. Pillow cannot be told to decode fast, simplejpeg can."""
-    from PIL import Image
-    from simplejpeg import decode_jpeg
-
-    buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, format="JPEG", quality=quality, subsampling="4:2:0")
-    decoded: Pictures = decode_jpeg(buffer.getvalue(), colorspace="RGB", fastdct=True, fastupsample=False)
-    return decoded
+def boxed(image: Pictures, size: int, border: float) -> Pictures:
+    """(h, w, 3) in the middle of (S, S, 3); an odd row more goes below, an odd column to the right."""
+    h, w = image.shape[:2]
+    top, left = (size - h) // 2, (size - w) // 2
+    return np.pad(image, ((top, size - h - top), (left, size - w - left), (0, 0)), constant_values=border)
 
 
-def lanczos3(image: Pictures, size: int) -> Pictures:
-    """(H, W, 3) -> (S, S, 3): `tf.image.resize(..., "lanczos3", antialias=True)`, rounded half to even and clipped to bytes."""
-    rows = gather(image.astype(np.float32), *spans(size, image.shape[0]))
-    columns = gather(np.ascontiguousarray(rows.swapaxes(0, 1)), *spans(size, image.shape[1])).swapaxes(0, 1)
-    return np.clip(np.rint(columns), 0, 255).astype(np.uint8)
-
-
-def gather(values: Floats, starts: NDArray[np.int64], weights: Floats) -> Floats:
-    """(H, ...) -> (S, ...): out[i] = sum_k weights[i, k] values[starts[i] + k], k ascending."""
-    out = np.zeros((len(starts), *values.shape[1:]), np.float32)
-    last = len(values) - 1
-    for k, column in enumerate(weights.T):
-        out += column.reshape(-1, *[1] * (values.ndim - 1)) * values[np.minimum(starts + k, last)]
-    return out
-
-
-@functools.cache
-def spans(size: int, given: int) -> tuple[NDArray[np.int64], Floats]:
-    """First source pixel (S,) and weights (S, taps) of every target pixel, in float32 as TensorFlow's `ComputeSpansCore` has them."""
-    one, half = np.float32(1), np.float32(0.5)
-    inverse = np.float32(1 / (np.float32(size) / np.float32(given)))
-    stretch = max(inverse, one)
-    reach = np.float32(3) * stretch
-    starts, rows = np.zeros(size, np.int64), []
-    for i in range(size):
-        centre = (np.float32(i) + half) * inverse
-        first = min(max(math.ceil(centre - reach - half), 0), given - 1)
-        last = min(max(math.floor(centre + reach - half), 0), given - 1)
-        weights = lanczos_kernel(np.abs((np.arange(first, last + 1, dtype=np.float32) + half - centre) * (one / stretch)))
-        starts[i] = first
-        rows.append(weights * (one / np.cumsum(weights, dtype=np.float32)[-1]))
-    taps = max(map(len, rows))
-    return starts, np.stack([np.pad(row, (0, taps - len(row))) for row in rows])
-
-
-def lanczos_kernel(t: Floats) -> Floats:
-    """L3(|t|), one near zero."""
-    radius, pi = np.float32(3), np.float32(math.pi)
-    safe = np.where(t <= 1e-3, np.float32(1), t)
-    value = radius * sine(pi * safe) * sine(pi * safe / radius) / (pi * pi * safe * safe)
-    return np.where(t > radius, np.float32(0), np.where(t <= 1e-3, np.float32(1), value)).astype(np.float32)
-
-
-def sine(x: Floats) -> Floats:
-    """sin in float32, correctly rounded as the C library's; NumPy's own is off by a bit, which moves a byte in 50 000."""
-    return np.sin(x.astype(np.float64)).astype(np.float32)
-
-
-def centre_crop(image: Pictures, area: float = CROP_AREA) -> Pictures:
-    """(S, S, 3) -> (S, S, 3): the centred window of `area` of the picture, `tf.image.crop_and_resize`, cut off to bytes (x 255.5)."""
-    x = image.astype(np.float32) * np.float32(1 / 255)
-    (low_y, high_y, part_y), (low_x, high_x, part_x) = (taps(length, area) for length in image.shape[:2])
-    part_y, part_x = part_y[:, None, None], part_x[None, :, None]
-    top = x[low_y][:, low_x] + (x[low_y][:, high_x] - x[low_y][:, low_x]) * part_x
-    bottom = x[high_y][:, low_x] + (x[high_y][:, high_x] - x[high_y][:, low_x]) * part_x
-    value = np.clip(top + (bottom - top) * part_y, 0, 1)
-    return np.clip(value * np.float32(255.5), 0, 255).astype(np.uint8)
-
-
-def taps(length: int, area: float) -> tuple[Any, Any, Floats]:
-    """Of every target pixel along one side: the source pixels below and above, and how far it lies between them."""
-    one, most = np.float32(1), np.float32(length - 1)
-    side = np.sqrt(np.float32(area))
-    low = (one - side) / np.float32(2)
-    step = ((low + side) - low) * most / most
-    at = low * most + np.arange(length, dtype=np.float32) * step
-    below, above = np.floor(at).astype(int), np.minimum(np.ceil(at).astype(int), length - 1)
-    return below, above, (at - below.astype(np.float32)).astype(np.float32)
-
-
-IMAGE_PATHS: dict[str, Callable[[Pictures, int], Pictures]] = {"exact": exact, "oft": oft, "lingbot": lingbot, "openpi": openpi}
+IMAGE_PATHS: dict[str, Path] = {
+    "exact": exact,
+    "openpi": openpi,
+    "lerobot": lerobot,
+    "gigabrain": gigabrain,
+    "oft": oft,
+    "lingbot": lingbot,
+}

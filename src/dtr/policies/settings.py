@@ -19,6 +19,12 @@ def optional(default: Any) -> Any:
     return dataclasses.field(default=default, metadata={OPTIONAL: True})
 
 
+def written(value: Any) -> dict[str, Any]:
+    """Name -> value of a dataclass's fields, without the optional ones that have their default."""
+    fields = ((field, getattr(value, field.name)) for field in dataclasses.fields(value))
+    return {f.name: v for f, v in fields if not (f.metadata.get(OPTIONAL) and v == f.default)}
+
+
 def parse(kind: type[C], values: Mapping[str, Any], where: str = "config") -> C:
     """`values` as the dataclass `kind`, nested dataclasses and tuples included.
 
@@ -41,8 +47,7 @@ def parse(kind: type[C], values: Mapping[str, Any], where: str = "config") -> C:
 
 def plain(config: Any) -> dict[str, Any]:
     """A configuration as JSON values (tuples become lists); `parse` gives it back."""
-    fields = ((field, getattr(config, field.name)) for field in dataclasses.fields(config))
-    return {f.name: _listed(value) for f, value in fields if not (f.metadata.get(OPTIONAL) and value == f.default)}
+    return {name: _listed(value) for name, value in written(config).items()}
 
 
 def _listed(value: Any) -> Any:

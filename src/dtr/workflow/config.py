@@ -36,7 +36,7 @@ def check_config(config: Mapping[str, Any]) -> None:
     for name, protocol in config["protocols"].items():
         check({"name": name, **protocol}, "protocol", f"protocols.{name}")
     for name, policy in config["policies"].items():
-        if "pretraining" in policy:  # pictures of published policies are resized, which is not built yet
+        if "pretraining" in policy:  # a published policy makes its pictures of those that are drawn (`image_path`)
             check_shapes(config, f"policies.{name}.model", policy["model"])
     for name, recipe in config["recipes"].items():
         try:
