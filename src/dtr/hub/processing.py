@@ -4,7 +4,7 @@ What a class of policies was trained with stands in SPOKEN, by class and prompt;
 tell none of it, and a wrong one costs all success without a word; what the checkpoint's own files state of it is compared and refused.
 
                   prompt                                                       pictures    gripper
-    openvla_oft   "In: What action should the robot take to ...?"              exact       1 = open, decided at 0.5
+    openvla_oft   "In: What action should the robot take to ...?"              oft         1 = open, decided at 0.5
     pi05          text: BOS, the instruction, and "\\n" encoded apart           openpi      raw
                   text_state: "Task: ..., State: 12 200 ...;\\nAction: "
                   text_padded_state: the same, 32 numbers (lerobot's port)

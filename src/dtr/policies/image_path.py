@@ -88,11 +88,5 @@ def boxed(image: Pictures, size: int, border: float) -> Pictures:
     return np.pad(image, ((top, size - h - top), (left, size - w - left), (0, 0)), constant_values=border)
 
 
-IMAGE_PATHS: dict[str, Path] = {
-    "exact": exact,
-    "openpi": openpi,
-    "lerobot": lerobot,
-    "gigabrain": gigabrain,
-    "oft": oft,
-    "lingbot": lingbot,
-}
+IMAGE_PATHS: dict[str, Path] = {"exact": exact, "openpi": openpi, "lerobot": lerobot, "gigabrain": gigabrain}
+IMAGE_PATHS |= {"oft": oft, "lingbot": lingbot}
