@@ -6,14 +6,15 @@ rule rollout:
     output:
         episodes=paths.ROLLOUT,
     log:
-        "logs/rollout/{scale}.{policy}.{cut}.{data}.{recipe}.seed{seed}.{protocol}.{suite}.log",
+        "logs/rollout/{scale}.{policy}.{cut}.{data}.{recipe}.seed{seed}.{protocol}.{suite}{variant}.log",
     threads: 2
     params:
         stage=token("rollout"),
         scenes=lambda w: suite_digest(w.suite),
+        variant=lambda w: split(f"{w.suite}{w.variant}")[1].arguments,
         device=targets.device,
         protocol=lambda w: targets.protocol_json(w.protocol),
         state=f"{paths.WORK}/{{cut}}/{{data}}.{{recipe}}/seed{{seed}}/rollouts/{{protocol}}/{version('rollout')}",
     shell:
-        "dtr rollout --policy {input.policy} --suite {wildcards.suite} --protocol {params.protocol:q} {params.device} --workers $((2 * {threads}))"
+        "dtr rollout --policy {input.policy} --suite {wildcards.suite} {params.variant} --protocol {params.protocol:q} {params.device} --workers $((2 * {threads}))"
         " --state-dir {params.state} --out {output.episodes} 2>&1 | tee -i {log}"

@@ -18,9 +18,14 @@ from jsonschema.exceptions import best_match
 from dtr.errors import BadConfig, unknown
 from dtr.provenance import digest
 from dtr.records import schema
+from dtr.rollout.official import names, resolved
 
 if TYPE_CHECKING:
     from dtr.sim.perturbations.variant import Variant
+
+
+UNSAID = {"image_path": "exact", "gripper": None}
+"""Settings that older records do not have, with the value that says nothing: only another one is written and counted."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +56,8 @@ class Protocol:
     """Indices of the tasks to run; all of the suite's when None."""
     image_path: str = "exact"
     """How the policy makes its picture of the rendered one (`dtr.policies.image_path`); its own must be the same."""
+    gripper: str | None = None
+    """What the evaluation does to a predicted gripper: threshold, raw or sign; the policy's own must be the same. Not checked when None."""
 
     @classmethod
     def from_dict(cls, value: Mapping[str, Any], where: str = "the protocol") -> Protocol:
@@ -67,7 +74,9 @@ class Protocol:
 
     @classmethod
     def read(cls, text: str) -> Protocol:
-        """A protocol from inline JSON (text that starts with a brace) or from the path of a JSON file."""
+        """A protocol from inline JSON (text that starts with a brace), from the path of a JSON file, or an official one by its name."""
+        if text in names():
+            return cls.from_dict(resolved({"official": text, "name": text}, text), text)
         inline = text.lstrip().startswith("{")
         where = "the inline protocol" if inline else text
         try:
@@ -83,7 +92,7 @@ class Protocol:
     def to_dict(self) -> dict[str, Any]:
         """The JSON value that `from_dict` reads."""
         values = asdict(self) | {"tasks": None if self.tasks is None else list(self.tasks)}
-        return {key: value for key, value in values.items() if key != "image_path" or value != "exact"}
+        return {key: value for key, value in values.items() if value != UNSAID.get(key, ...)}
 
     def limit(self, suite: str, default: int) -> int:
         """Control steps after which an episode of `suite` has failed, where `default` is the suite's own number."""
@@ -93,7 +102,8 @@ class Protocol:
 
     def conditions(self, max_steps: int, scenes: str, variant: Variant | None = None) -> str:
         """Digest of what must be equal for two episodes on one initial state to be comparable. `scenes`: the suite's own digest."""
-        parts = ("seed", "chunk", "batch", "settle_steps", "image_size", *(() if self.image_path == "exact" else ("image_path",)))
+        said = tuple(part for part, silence in UNSAID.items() if getattr(self, part) != silence)
+        parts = ("seed", "chunk", "batch", "settle_steps", "image_size", *said)
         varied = {"variant": variant.conditions()} if variant and str(variant) else {}
         return digest({part: getattr(self, part) for part in parts} | {"max_steps": max_steps, "scenes": scenes} | varied)
 

@@ -30,7 +30,7 @@ def add_parser(verbs: Any) -> None:
     p.add_argument("--suite", required=True, help="suite, for example embedded_spatial")
     p.add_argument("--perturbation", help="what is changed, and how much: camera-3 (dtr.sim.perturbations)")
     p.add_argument("--instruction", help="what the policy is told instead of its instruction: blank, swapped or shuffled")
-    p.add_argument("--protocol", required=True, help="JSON file or inline JSON; see schemas/protocol.schema.json")
+    p.add_argument("--protocol", required=True, help="official name (oft-8of8-seed0), JSON file or inline JSON")
     p.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="simulator processes (default: cores); no result depends on it")
     p.add_argument("--state-dir", type=Path, required=True, help="folder for finished episodes of an unfinished run")
     p.add_argument("--out", type=Path, required=True, help="episodes, one JSON a line")

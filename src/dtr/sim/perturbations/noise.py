@@ -38,7 +38,7 @@ def corrupt(image: np.ndarray, perturbation: Perturbation, episode: np.random.Ge
         x = (x + amount * clouds(x.shape[0], x.shape[1], episode, slope)[..., None]) * x.max() / (x.max() + amount)
     else:
         sigma, astray = perturbation.of_level(GLASS)
-        x = blurred(scattered(blurred(x, scale * sigma), max(1, round(scale * astray)), frame), scale * sigma)
+        x = blurred(scattered(blurred(x, scale * sigma), scale * astray, frame), scale * sigma)
     return np.rint(255 * np.clip(x, 0, 1)).astype(np.uint8)
 
 
@@ -67,10 +67,10 @@ def zoom_blur(x: np.ndarray, most: float) -> np.ndarray:
     return out
 
 
-def scattered(x: np.ndarray, astray: int, rng: np.random.Generator) -> np.ndarray:
+def scattered(x: np.ndarray, astray: float, rng: np.random.Generator) -> np.ndarray:
     """Every pixel shows another one, at most `astray` pixels away along each side."""
     height, width = x.shape[:2]
     y, z = np.mgrid[0:height, 0:width]
-    dy, dz = rng.integers(-astray, astray + 1, (2, height, width))
+    dy, dz = np.rint(rng.uniform(-astray, astray, (2, height, width))).astype(int)
     out: np.ndarray = x[np.clip(y + dy, 0, height - 1), np.clip(z + dz, 0, width - 1)]
     return out
