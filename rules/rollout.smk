@@ -10,11 +10,11 @@ rule rollout:
     threads: 2
     params:
         stage=token("rollout"),
-        scenes=lambda w: suite_digest(w.suite),
-        variant=lambda w: split(f"{w.suite}{w.variant}")[1].arguments,
+        scenes=lambda w: suite_digest(w.suite)
+        + split(f"{w.suite}{w.variant}")[1].conditions(),
         device=targets.device,
         protocol=lambda w: targets.protocol_json(w.protocol),
         state=f"{paths.WORK}/{{cut}}/{{data}}.{{recipe}}/seed{{seed}}/rollouts/{{protocol}}/{version('rollout')}",
     shell:
-        "dtr rollout --policy {input.policy} --suite {wildcards.suite} {params.variant} --protocol {params.protocol:q} {params.device} --workers $((2 * {threads}))"
+        "dtr rollout --policy {input.policy} --suite {wildcards.suite}{wildcards.variant} --protocol {params.protocol:q} {params.device} --workers $((2 * {threads}))"
         " --state-dir {params.state} --out {output.episodes} 2>&1 | tee -i {log}"

@@ -34,6 +34,8 @@ VERBS: dict[str, tuple[str, str]] = {
     "cell": ("dtr.report.cell", "compute one number of one table with its interval and ancestry"),
     "table": ("dtr.report.table", "put cells together to a table, or compare two tables"),
     "parity": ("dtr.parity", "compare our policy classes with golden values of the official code"),
+    "assets": ("dtr.sim.assets", "where LIBERO's meshes and textures come from, and whether a folder holds all of them"),
+    "sim-check": ("dtr.sim_check", "check pins, assets, settling scenes, golden frames and stepping of suites, perturbed or not"),
     "doctor": ("dtr.doctor", "check what a run needs on this machine and say how to mend what is missing"),
     "bench": ("dtr.bench", "measure speed of stepping, rollouts and scoring against plain references, and the agreement of batch sizes"),
     "suites": ("dtr.sim.freeze", "maintainers: regenerate the initial states of the embedded suites"),

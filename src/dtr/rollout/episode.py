@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from jsonschema import Draft202012Validator
 
 Outcome = Literal["success", "failure", "error"]
+OPTIONAL = ("perturbation", "instruction", "assets")
+"""Fields of an episode that older records do not have."""
 
 
 @dataclass(frozen=True, order=True)
@@ -63,6 +65,8 @@ class Episode:
     """`camera-3`, or nothing."""
     instruction: str | None = None
     """`blank`, `swapped` or `shuffled`, or nothing."""
+    assets: str | None = None
+    """`stand-in` where the scenes were not LIBERO's own (`dtr.sim.assets`), or nothing."""
 
     @property
     def key(self) -> Key:
@@ -71,8 +75,8 @@ class Episode:
 
     @property
     def line(self) -> str:
-        """The record as one line of JSON; a variant stands there only if there is one."""
-        fields = {key: value for key, value in asdict(self).items() if value is not None or key not in ("perturbation", "instruction")}
+        """The record as one line of JSON; what is optional stands there only if there is any."""
+        fields = {key: value for key, value in asdict(self).items() if value is not None or key not in OPTIONAL}
         return json.dumps(fields, sort_keys=True, ensure_ascii=False) + "\n"
 
     @property

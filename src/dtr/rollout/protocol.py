@@ -116,7 +116,12 @@ class Protocol:
         return (task_index + init_state) % self.batch
 
 
-def conditions_on(protocol: Protocol, label: str) -> str:
+def marked(scenes: str, assets: str | None) -> str:
+    """The digest of a suite's scenes, another one where they are built from stand-in assets."""
+    return scenes if assets is None else f"{scenes}-{assets}"
+
+
+def conditions_on(protocol: Protocol, label: str, assets: str | None = None) -> str:
     """The digest that every episode of `<suite>[+<variant>]` under `protocol` carries. Raises UnknownName."""
     from dtr.sim.perturbations.variant import split
     from dtr.sim.suites import MAX_STEPS, suite_digest
@@ -124,7 +129,7 @@ def conditions_on(protocol: Protocol, label: str) -> str:
     suite, variant = split(label)
     if suite not in MAX_STEPS:
         raise unknown("suite", suite, MAX_STEPS)
-    return protocol.conditions(protocol.limit(suite, MAX_STEPS[suite]), suite_digest(suite), variant)
+    return protocol.conditions(protocol.limit(suite, MAX_STEPS[suite]), marked(suite_digest(suite), assets), variant)
 
 
 def tasks_of(protocol: Protocol, suite: str) -> list[int]:

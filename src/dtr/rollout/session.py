@@ -14,9 +14,10 @@ from dtr.progress import Progress
 from dtr.provenance import digest
 from dtr.rollout.engine import Engine, Infer, Result
 from dtr.rollout.episode import Episode, Journal, Key, Outcome, read_episodes, write_episodes
-from dtr.rollout.protocol import Protocol
+from dtr.rollout.protocol import Protocol, marked
 from dtr.rollout.video import write_contact_sheet, write_film
 from dtr.rollout.worker import Factory, Order, build_simulator
+from dtr.sim.assets import mark
 from dtr.sim.suites import Suite, suite_digest
 
 
@@ -28,8 +29,9 @@ class Session:
     ) -> None:
         self.engine = Engine(infer, protocol, workers, factory, hang_s)
         self.suite, self.policy, self.variant = tasks.name, policy, tasks.variant
+        self.assets = mark(tasks.name)
         limit = protocol.limit(tasks.name, tasks.max_steps)
-        self.conditions = protocol.conditions(limit, suite_digest(tasks.name), tasks.variant)
+        self.conditions = protocol.conditions(limit, marked(suite_digest(tasks.name), self.assets), tasks.variant)
         self.played = 0
 
     def roll_out(self, orders: Sequence[Order], state_dir: Path, out: Path) -> list[Episode]:
@@ -78,7 +80,7 @@ class Session:
         k = order.key
         name = (k.suite, order.task.name, k.task_index, k.init_state, k.seed)
         perturbation = None if self.variant.perturbation is None else str(self.variant.perturbation)
-        varied = (perturbation, self.variant.instruction)
+        varied = (perturbation, self.variant.instruction, self.assets)
         return Episode(*name, outcome, steps, inferences, trace, result.error, self.conditions, self.policy, *varied)
 
     def film(self, orders: Sequence[Order], known: Mapping[Key, Episode], folder: Path) -> None:

@@ -65,9 +65,9 @@ class Disturbed(Simulator):
         if kind == "robot":
             move_arm(self.model, self.data, self.env.robots[0].eef_site_id, self.perturbation, rng)
         self.env.sim.forward()
-        if kind == "robot":  # else the first control step aims at the pose of the reset
+        if kind == "robot":  # else the first control step aims at the pose of the reset, and the elbow is drawn back to its usual posture
             controller = self.env.robots[0].controller
-            controller.update(force=True)
+            controller.update_initial_joints(np.array(self.data.qpos[:7]))
             controller.reset_goal()
         self.disturb_pictures(rng)
         self.env._post_process()

@@ -37,10 +37,11 @@ STRENGTHS = (
     Strength(0.075, 25, 0.025, 3),
 )
 GAP_M = 0.02
-DISTRACTOR_GAP_M = 0.03
+DISTRACTOR_GAP_M = 0.07
+"""Half a hand: it reaches that far to the sides of what it grasps, and a carton is as high as the fingers are long."""
 REACH_M = 0.78
 """Furthest from the arm's base, in the plane."""
-BORDER_M = 0.06
+BORDER_M = 0.10
 """How far beyond the nominal scene distractors may stand."""
 DRAWS, SHRINK_AFTER = 500, 50
 PREFIX = "distractor"
@@ -79,7 +80,7 @@ def rearrange(env: Any, perturbation: Perturbation, rng: np.random.Generator) ->
                 move(data, joint(env, thing), centre, yaw, carry + own)
         mujoco.mj_forward(model, data)
         after = footprints(env, units)
-        if allowed(before, after, base) and place_distractors(env, strength.distractors, after, base, rng):
+        if allowed(before, after, base) and place_distractors(env, strength.distractors, after, base, factor, rng):
             return
         factor *= 0.8 if draw % SHRINK_AFTER == 0 else 1.0
     raise RuntimeError(f"no layout of {perturbation} without collision in {DRAWS} draws")
@@ -110,8 +111,8 @@ def allowed(before: list[Footprint], after: list[Footprint], base: np.ndarray) -
     return reached and all(gap(after[i], after[j]) >= min(GAP_M, gap(before[i], before[j])) - 1e-3 for i, j in pairs)
 
 
-def place_distractors(env: Any, count: int, taken: list[Footprint], base: np.ndarray, rng: np.random.Generator) -> bool:
-    """Stand the distractors of this scene upright between and around the groups; False when one finds no place."""
+def place_distractors(env: Any, count: int, taken: list[Footprint], base: np.ndarray, factor: float, rng: np.random.Generator) -> bool:
+    """Stand the distractors of this scene upright around the groups, `factor` of the usual gap away; False when one finds no place."""
     model, data = env.sim.model._model, env.sim.data._data
     names = [name for name in env.objects_dict if name.startswith(PREFIX)]
     if len(names) != count:
@@ -128,7 +129,7 @@ def place_distractors(env: Any, count: int, taken: list[Footprint], base: np.nda
             data.qpos[start + 2] = ground - lowest(env, name) + 1e-3
             mujoco.mj_kinematics(model, data)
             (own,) = footprints(env, [(name,)])
-            if np.linalg.norm(own.middle - base) <= REACH_M and all(gap(own, other) >= DISTRACTOR_GAP_M for other in taken):
+            if np.linalg.norm(own.middle - base) <= REACH_M and all(gap(own, other) >= factor * DISTRACTOR_GAP_M for other in taken):
                 taken.append(own)
                 break
         else:

@@ -20,7 +20,7 @@ class Strength:
     degrees: float
 
 
-STRENGTHS = (Strength(1.15, 0.06, 10), Strength(1.35, 0.14, 20), Strength(1.6, 0.25, 35), Strength(1.95, 0.4, 50), Strength(2.4, 0.6, 65))
+STRENGTHS = (Strength(1.1, 0.05, 8), Strength(1.25, 0.1, 16), Strength(1.4, 0.18, 26), Strength(1.6, 0.28, 38), Strength(1.85, 0.4, 50))
 """Brightness is divided by the factor as often as it is multiplied."""
 
 

@@ -17,10 +17,10 @@ GAUSSIAN = (2, 4, 6, 8, 10)
 """Standard deviation."""
 ZOOM = (1.15, 1.25, 1.35, 1.45, 1.55)
 """Largest magnification averaged over."""
-FOG = ((1.0, 1.9), (2.0, 1.7), (3.0, 1.5), (4.0, 1.35), (5.0, 1.2))
-"""Amount; how fast its amplitude falls with frequency."""
-GLASS = ((0.7, 1), (1.0, 2), (1.3, 3), (1.8, 4), (2.5, 5))
-"""Standard deviation; furthest that a pixel goes astray."""
+FOG = ((0.4, 2.4), (0.8, 2.2), (1.2, 2.0), (1.8, 1.9), (2.5, 1.8))
+"""Amount, half of the original's, whose strongest hides everything; how fast its amplitude falls with frequency."""
+GLASS = ((1.5, 3), (2.0, 4), (2.5, 6), (3.0, 8), (4.0, 10))
+"""Standard deviation; furthest that a pixel goes astray: twice the original's, to be seen in small pictures too."""
 
 
 def corrupt(image: np.ndarray, perturbation: Perturbation, episode: np.random.Generator, frame: np.random.Generator) -> np.ndarray:

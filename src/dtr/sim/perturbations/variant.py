@@ -75,12 +75,6 @@ class Variant:
         """What stands in the conditions of an episode: empty for nothing, so that those of plain episodes stay as they were."""
         return digest([str(self), VERSION]) if str(self) else ""
 
-    @property
-    def arguments(self) -> str:
-        """As options of `dtr rollout`."""
-        given = {"--perturbation": self.perturbation, "--instruction": self.instruction}
-        return " ".join(f"{option} {value}" for option, value in given.items() if value is not None)
-
 
 def split(label: str) -> tuple[str, Variant]:
     """(suite, variant) of `<suite>[+...]`. Raises UnknownName."""
