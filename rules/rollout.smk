@@ -3,6 +3,7 @@
 rule rollout:
     input:
         policy=paths.RECOVERED,
+        canary=lambda w: targets.canary(w),
     output:
         episodes=paths.ROLLOUT,
     log:

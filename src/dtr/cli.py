@@ -29,6 +29,8 @@ VERBS: dict[str, tuple[str, str]] = {
     "drop": ("dtr.dropping.drop", "resolve a cut to a plan and write the physically smaller policy"),
     "recover": ("dtr.recovery.recover", "fine-tune a policy on demonstrations (resumable)"),
     "rollout": ("dtr.rollout.run", "roll a policy out on a suite, one record an episode (resumable)"),
+    "serve": ("dtr.serving.run", "offer a policy over a local socket, for robots and foreign simulators"),
+    "canary": ("dtr.rollout.canary", "three episodes of each suite with the undropped policy, before any long run"),
     "cost": ("dtr.report.cost", "count the parameters and FLOPs of a policy"),
     "latency": ("dtr.latency", "measure time and memory of one chunk of actions, phase by phase, before and after cuts"),
     "cell": ("dtr.report.cell", "compute one number of one table with its interval and ancestry"),

@@ -17,7 +17,6 @@ from dtr.rollout.episode import Episode, Journal, Key, Outcome, read_episodes, w
 from dtr.rollout.protocol import Protocol, marked
 from dtr.rollout.video import write_contact_sheet, write_film
 from dtr.rollout.worker import Factory, Order, build_simulator
-from dtr.sim.assets import mark
 from dtr.sim.suites import Suite, suite_digest
 
 
@@ -25,13 +24,21 @@ class Session:
     """One policy under one protocol on one suite."""
 
     def __init__(
-        self, infer: Infer, protocol: Protocol, tasks: Suite, policy: str, workers: int, hang_s: float, factory: Factory = build_simulator
+        self,
+        infer: Infer,
+        protocol: Protocol,
+        tasks: Suite,
+        policy: str,
+        workers: int,
+        hang_s: float,
+        factory: Factory = build_simulator,
+        scenes: str | None = None,
     ) -> None:
+        """`scenes`: the digest of what is played in; by default the suite's own."""
         self.engine = Engine(infer, protocol, workers, factory, hang_s)
-        self.suite, self.policy, self.variant = tasks.name, policy, tasks.variant
-        self.assets = mark(tasks.name)
+        self.suite, self.policy, self.variant, self.assets = tasks.name, policy, tasks.variant, tasks.assets
         limit = protocol.limit(tasks.name, tasks.max_steps)
-        self.conditions = protocol.conditions(limit, marked(suite_digest(tasks.name), self.assets), tasks.variant)
+        self.conditions = protocol.conditions(limit, marked(scenes or suite_digest(tasks.name), tasks.assets), tasks.variant)
         self.played = 0
 
     def roll_out(self, orders: Sequence[Order], state_dir: Path, out: Path) -> list[Episode]:

@@ -1,6 +1,6 @@
 """Verb `assets`: where LIBERO's meshes and textures come from, and whether a folder holds all of them, byte for byte.
 
-They are in no package (206 MB): they lie in LIBERO's repository under `libero/libero/assets`. A folder is `official` when every file has
+They are in no package: they lie in LIBERO's repository under `libero/libero/assets`. A folder is `official` when every file has
 the content that it has there, and `stand-in` when one is missing or another one, as in a developer's partial copy. What is rolled out
 with stand-ins says so, and enters no table of the paper's scale. Nothing is downloaded and nobody is asked.
 """
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import re
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -75,32 +76,30 @@ def how_to_get() -> str:
     """Two commands."""
     commit = revision()
     return (
-        f"clone {SOURCE}, check out {commit}, and set {ASSETS_VARIABLE} to its folder libero/libero/assets "
-        "(206 MB; the embedded suites need none)."
+        f"clone {SOURCE}, check out {commit}, and set {ASSETS_VARIABLE} to its folder libero/libero/assets (the embedded suites need none)."
     )
 
 
 def revision() -> str:
     """The commit that the manifest was taken from."""
-    return MANIFEST.read_text(encoding="utf-8").split("\n", 1)[0].rsplit(" at ", 1)[1].split(":")[0]
+    return re.findall(r" at ([0-9a-f]{40})", MANIFEST.read_text(encoding="utf-8"))[0]
 
 
 @cache
-def manifest() -> dict[str, tuple[str, int]]:
-    """Path -> (git's id of the content, size in bytes)."""
+def manifest() -> dict[str, str]:
+    """Path -> git's id of the content."""
     lines = MANIFEST.read_text(encoding="utf-8").splitlines()[1:]
-    entries = (line.split(" ", 2) for line in lines)
-    return {path: (blob, int(size)) for blob, size, path in entries}
+    return {path: blob for blob, path in (line.split(" ", 1) for line in lines)}
 
 
 def inspect(folder: Path) -> State:
     """Compare every file of the manifest with `folder` (about a second)."""
     missing, other = [], []
-    for path, (blob, size) in manifest().items():
+    for path, blob in manifest().items():
         file = folder / path
         if not file.is_file():
             missing.append(path)
-        elif file.stat().st_size != size or git_id(file.read_bytes()) != blob:
+        elif git_id(file.read_bytes()) != blob:
             other.append(path)
     return State(tuple(missing), tuple(other), len(manifest()))
 

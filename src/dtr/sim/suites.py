@@ -65,6 +65,8 @@ class Suite:
     tasks: tuple[Task, ...]
     max_steps: int
     variant: Variant = field(default_factory=Variant)
+    assets: str | None = None
+    """What records must say of the files that scenes are built from (`dtr.sim.assets`)."""
 
 
 def suite(name: str) -> Suite:

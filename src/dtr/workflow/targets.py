@@ -175,6 +175,16 @@ class Targets:
             paths.ROLLOUT.format(**fields, seed=seed, protocol=protocol, suite=label, variant="") for label in played for seed in arm.seeds
         ]
 
+    def canary(self, wildcards: Any) -> list[str]:
+        """The canary that a rollout waits for: of the undropped arm of its policy under its protocol; none is asked for unless the
+        configuration has `canary`."""
+        undropped = [arm for arms in self.sheets.values() for arm in arms if (arm.policy, arm.cut) == (wildcards.policy, "none")]
+        if "canary" not in self.config or not undropped:
+            return []
+        arm = undropped[0]
+        fields = {"scale": self.scale, "policy": arm.policy, "cut": arm.cut, "data": arm.data, "recipe": arm.recipe, "seed": arm.seeds[0]}
+        return [paths.CANARY.format(**fields, protocol=wildcards.protocol)]
+
     def cell_arguments(self, table: str, row: str, column: str) -> str:
         """The arguments of `dtr cell` that name a cell and label its row."""
         arm = self.arm(table, row)
