@@ -46,10 +46,10 @@ class Env:
 
 @pytest.fixture
 def listing(tmp_path):
-    tasks = [{"id": k, "name": f"t{k}", "category": c, "difficulty_level": 1 + k % 2} for k, c in enumerate(list(CATEGORIES.values()) * 2)]
-    (tmp_path / "list.json").write_text(
-        json.dumps({"libero_goal": [*tasks, {"id": 99, "name": "x", "category": "Light Conditions", "difficulty_level": None}]})
-    )
+    kinds = [*CATEGORIES.values()] * 2
+    tasks = [{"id": k, "name": f"t{k}", "category": kind, "difficulty_level": 1 + k % 2} for k, kind in enumerate(kinds)]
+    tasks.append({"id": 99, "name": "x", "category": "Light Conditions", "difficulty_level": None})
+    (tmp_path / "list.json").write_text(json.dumps({"libero_goal": tasks}))
     return tmp_path / "list.json"
 
 
@@ -57,11 +57,8 @@ def test_categories_are_ours_in_their_words(listing):
     assert tuple(CATEGORIES) == OURS
     assert chosen(listing, "libero_goal", "light") == ["t3", "t10", "x"]
     assert chosen(listing, "libero_goal", "light-2") == ["t3"]
-    for name, perturbation, error in (
-        ("libero_goal", "fog", UnknownName),
-        ("libero_x", "light", UnknownName),
-        ("libero_goal", "light-9", BadConfig),
-    ):
+    wrong = (("libero_goal", "fog", UnknownName), ("libero_x", "light", UnknownName), ("libero_goal", "light-9", BadConfig))
+    for name, perturbation, error in wrong:
         with pytest.raises(error):
             chosen(listing, name, perturbation)
     with pytest.raises(MissingAssets, match="list of tasks"):

@@ -4,8 +4,8 @@
     dtr rollout --robot plus.socket --policy ... --protocol openpi-5of10-seed7 ...
 
 Some 10,000 tasks in four suites, each with one initial state, in `benchmark/task_classification.json`: category, and a difficulty from 1
-to 5 that tells how many of its authors' policies failed there. So its levels say how hard a task proved, ours (`dtr.sim.perturbations`) how far
-a scene is from the usual one; numbers of one are no numbers of the other. `--perturbation camera` takes a category at all difficulties.
+to 5 that tells how many of its authors' policies failed there. So its levels say how hard a task proved, ours (`dtr.sim.perturbations`)
+how far a scene is from the usual one; numbers of one are no numbers of the other. `--perturbation camera`: at all difficulties.
 Written from the source of sylvestf/LIBERO-plus at 4976dc3; its assets are needed to run it, and it has not been run here.
 """
 
