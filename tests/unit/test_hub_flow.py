@@ -89,7 +89,7 @@ def test_authors_recovered_pi05_says_itself_which_blocks_are_left() -> None:
     left = {name: stack.kept for name, stack in found.policy.stacks().items()}
     assert left["language"] == tuple(i for i in range(18) if i not in (3, 4, 17)) and len(left["action"]) == 17
     assert found.plan is not None and "language.sources.4.k.weight" not in found.policy.state_dict()  # was there, and nobody reads it
-    with pytest.raises(BadCheckpoint, match="role finetuned but lacks blocks 3, 4, 17 of language"):
+    with pytest.raises(BadCheckpoint, match="role finetuned but lacks blocks 3-4, 17 of language"):
         import_policy(world.entry("pi05"), Path("files"))
     whole_layer = world.dropped(world.tensors("pi05"), (3,), LAYER, ())
     with pytest.raises(BadCheckpoint, match=r"language.sources.3.* is absent"):
@@ -119,6 +119,7 @@ def test_layers_numbered_anew_are_paired_by_kept() -> None:
         ("pi05", {}, {"padded_dim": 32}, "processor.padded_dim follows from the model"),
         ("pi05", {}, {"grippers": "sign"}, "`processor` has a field that the processor has not"),
         ("pi05", {}, {"gripper": "signs"}, "did you mean 'sign'"),
+        ("pi05", {}, {"image_path": "openpie"}, "unknown image path 'openpie': did you mean 'openpi'"),
     ],
 )
 def test_what_cannot_be_meant_is_refused(name: str, change: dict, processor: dict, says: str) -> None:

@@ -80,7 +80,7 @@ def test_pictures_are_resized_on_the_policy_s_own_path_only() -> None:
     processor = dataclasses.replace(processor, image_path="openpi")
     infer = build_inference(policy, processor, Protocol("x", image_size=128, batch=1, image_path="openpi"), TEXTS)
     frame, text = requests(1)[0]
-    large = Frame(frame.images.repeat(2, axis=2).repeat(2, axis=3), frame.state)
+    large = Frame(frame.images.repeat(2, axis=1).repeat(2, axis=2), frame.state)
     assert infer({0: (large, text)})[0].shape == (8, 7)
     with pytest.raises(BadConfig, match="by the image path openpi, but the protocol x is for exact"):
         build_inference(policy, processor, Protocol("x"), TEXTS)

@@ -30,7 +30,8 @@ from dtr.hub.manifest import Manifest
 from dtr.hub.statistics import Pair, measured, read_statistics_file
 from dtr.policies.bounds import KINDS
 from dtr.policies.flow_processor import PROMPT
-from dtr.policies.processor import Processor
+from dtr.policies.image_path import image_path
+from dtr.policies.processor import EXACT, Processor
 from dtr.policies.registry import policy_class, processor_class
 from dtr.policies.tokenizer import PretrainedTokenizer, Tokenizer, read_tokenizer
 from dtr.provenance import read_json
@@ -85,6 +86,7 @@ def make_processor(entry: Mapping[str, Any], manifest: Manifest, config: Any, fo
         raise BadConfig(f"processor.{wrong[0]} follows from the model or the checkpoint: leave it away.")
     fields: dict[str, Any] = {**derived, "chunk": config.chunk, **SPOKEN[name, manifest.prompt], **chosen}
     check_embodiment(name, fields, config)
+    image_path(fields.get("image_path", EXACT))
     try:
         made: Any = speaker
         processor: Processor = made(tokenizer=tokenizer(manifest), actions_bounds=actions, proprio_bounds=proprio, **fields)

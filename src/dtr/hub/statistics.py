@@ -42,7 +42,7 @@ def read_statistics_file(path: Path, key: str | None, kind: type[Statistics], si
         if key not in values:
             raise unknown("data set", key, values, f"{path} has the statistics of others.")
         values = values[key]
-    values = values.get("norm_stats", values)
+    values = values.get("norm_stats", values) if isinstance(values, Mapping) else {}
     actions, state = (of_table(values, what, kind, path, size) for what, size in zip(FEATURES, sizes, strict=True))
     check_range(actions, path)
     return actions, state

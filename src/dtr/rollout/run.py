@@ -60,7 +60,12 @@ def run(args: argparse.Namespace) -> None:
     orders = plan(protocol, tasks, arena.states)
     loaded = load_policy(args.policy, device=args.device)
     if robot is not None:
-        check_shapes(robot, loaded.policy.config.images, len(loaded.processor.proprio_bounds.mask), loaded.processor.action_dim)
+        check_shapes(
+            robot,
+            loaded.processor.pictures(loaded.policy.config.images),
+            len(loaded.processor.proprio_bounds.mask),
+            loaded.processor.action_dim,
+        )
     infer = build_inference(loaded.policy, loaded.processor, protocol, instructions(tasks, orders))
     workers = min(args.workers, arena.most or args.workers)
     session = Session(infer, protocol, tasks, sha256_file(args.policy)[:16], workers, args.hang_s, arena.factory, arena.scenes)
