@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
+import four_policies
 import pytest
 import torch
-
-sys.path.insert(0, str(Path(__file__).parent))
-
-import four_policies
 from narrow_flow import FULL, batch, made, narrow
 
 from dtr.cost import measure
@@ -145,6 +139,27 @@ def test_streams_that_do_not_fit_are_refused() -> None:
         skeleton("pi05", values | {"language": values["language"] | {"norm": "layer"}})
     with pytest.raises(BadConfig, match="embodiment"):
         policy_class("gigabrain0").parse(narrow("gigabrain0").to_dict() | {"embodiments": 0})
+
+
+@pytest.mark.parametrize(
+    ("name", "part", "field"),
+    [
+        ("pi05", "vision", "patch_size"),
+        ("pi05", "vision", "heads"),
+        ("pi05", "language", "kv_heads"),
+        ("pi05", "action", "head_dim"),
+        ("pi05", "flow", "steps"),
+        ("pi05", "", "images"),
+        ("lingbot_vla", "vision", "merge"),
+        ("lingbot_vla", "vision", "heads"),
+        ("lingbot_vla", "vision", "patch_size"),
+    ],
+)
+def test_a_size_of_zero_is_refused(name: str, part: str, field: str) -> None:
+    values = four_policies.config(name).to_dict()
+    changed = {part: values[part] | {field: 0}} if part else {field: 0}
+    with pytest.raises(BadConfig, match=f"{field} must be 1 or more, got 0"):
+        policy_class(name).parse(values | changed)
 
 
 def test_times() -> None:

@@ -72,6 +72,10 @@ def break_calibration(config):
     config["policies"]["openvla_oft"]["calibration"] = "for"
 
 
+def break_picture(config):
+    config["policies"]["openvla_oft"]["model"]["image_sise"] = config["policies"]["openvla_oft"]["model"].pop("image_size")
+
+
 @pytest.mark.parametrize(
     ("break_it", "says"),
     [
@@ -82,6 +86,7 @@ def break_calibration(config):
         (break_recipe_field, "recipes.recover.*stepz.*did you mean 'steps'"),
         (break_protocol, "protocols.closed.*trails|trails.*did you mean 'trials'"),
         (break_samples, "calibrations.four.samples.*minimum of 2"),
+        (break_picture, "policies.openvla_oft.model must say image_size"),
         (break_calibration, "'for'.*did you mean 'four'"),
     ],
 )
@@ -117,6 +122,12 @@ def test_a_bad_sheet_is_one_sentence(tmp_path, rows, kind, says):
 def test_a_missing_sheet_is_named(tmp_path):
     with pytest.raises(BadConfig, match=r"none\.tsv"):
         read_sheet(tmp_path / "none.tsv", config_of("embedded"))
+
+
+def test_a_sheet_that_is_no_text_is_named(tmp_path):
+    (tmp_path / "sheet.tsv").write_bytes((HEADER + GOOD).encode() + b"\xff\xfe")
+    with pytest.raises(BadConfig, match=r"sheet\.tsv, but it cannot be read .*UTF-8"):
+        read_sheet(tmp_path / "sheet.tsv", config_of("embedded"))
 
 
 def test_seeds_are_a_list(tmp_path):

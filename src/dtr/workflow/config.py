@@ -54,7 +54,10 @@ def check_config(config: Mapping[str, Any]) -> None:
 
 def check_shapes(config: Mapping[str, Any], where: str, model: Mapping[str, Any]) -> None:
     """Raise BadConfig when a policy cannot read the pictures that are made for it, or predicts fewer actions than a protocol executes."""
-    S = model["image_size"] if "image_size" in model else model["vision"]["image_size"]
+    holder = model if "image_size" in model else model.get("vision", {})
+    if not isinstance(holder, Mapping) or "image_size" not in holder:
+        raise BadConfig(f"{where} must say image_size, itself or in vision, it does not: add the side of its pictures in pixels.")
+    S = holder["image_size"]
     given = {f"protocols.{name}": resolved(protocol, name) for name, protocol in config["protocols"].items()}
     for name, size in {"image_size": config["image_size"], **{f"{n}.image_size": p.get("image_size", S) for n, p in given.items()}}.items():
         if size != S:
@@ -121,9 +124,9 @@ def read_sheet(path: str | Path, config: Mapping[str, Any]) -> list[Arm]:
     try:
         with open(path, encoding="utf-8", newline="") as file:
             rows = list(csv.DictReader(file, delimiter="\t"))
-    except OSError as error:
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise BadConfig(
-            f"expected a sheet of experiments at {path}, but it cannot be read ({error.strerror}): correct tables in the configuration."
+            f"expected a sheet of experiments at {path}, but it cannot be read ({error}): write it as UTF-8 text, or correct tables."
         ) from error
     arms = [read_arm(row, f"{path} line {line}", config) for line, row in enumerate(rows, start=2)]
     names = [arm.row for arm in arms]
