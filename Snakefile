@@ -8,6 +8,7 @@ from snakemake.exceptions import WorkflowError
 from snakemake.utils import min_version
 
 from dtr.errors import DtrError
+from dtr.sim.perturbations.variant import split
 from dtr.sim.suites import suite_digest
 from dtr.stages import token, version
 from dtr.workflow import paths
@@ -52,6 +53,7 @@ include: "rules/score.smk"
 include: "rules/stability.smk"
 include: "rules/drop.smk"
 include: "rules/recover.smk"
+include: "rules/canary.smk"
 include: "rules/rollout.smk"
 include: "rules/cost.smk"
 include: "rules/cell.smk"
