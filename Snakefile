@@ -12,6 +12,7 @@ from dtr.sim.suites import suite_digest
 from dtr.stages import token, version
 from dtr.workflow import paths
 from dtr.workflow.adoption import adopt
+from dtr.workflow.exhibits import Exhibits, words
 from dtr.workflow.running import alone
 from dtr.workflow.targets import Targets
 
@@ -26,6 +27,7 @@ if (
 
 try:
     targets = Targets(config, workflow.basedir)
+    exhibits = Exhibits(targets)
     adopt(targets.scale)
 except DtrError as error:
     raise WorkflowError(str(error))
@@ -51,10 +53,15 @@ include: "rules/checkpoint.smk"
 include: "rules/score.smk"
 include: "rules/drop.smk"
 include: "rules/recover.smk"
+include: "rules/compress.smk"
 include: "rules/rollout.smk"
 include: "rules/cost.smk"
+include: "rules/latency.smk"
 include: "rules/cell.smk"
 include: "rules/table.smk"
+include: "rules/verdict.smk"
+include: "rules/figure.smk"
+include: "rules/report.smk"
 
 
 onstart:

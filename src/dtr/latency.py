@@ -21,12 +21,15 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
+from torch.ao.nn.quantized.dynamic import Linear as DynamicQuantizedLinear
 
 from dtr.cost import measure
 from dtr.dropping.drop import drop
-from dtr.dropping.plan import resolve
+from dtr.dropping.plan import Plan, read_plan, resolve
 from dtr.errors import BadConfig, MissingLibrary
 from dtr.policies.base import Batch, Policy
+from dtr.policies.compression import KERNELS, executed
 from dtr.policies.file import load_skeleton
 from dtr.policies.registry import beside, policy_class, skeleton
 from dtr.progress import Progress
@@ -43,6 +46,8 @@ def add_parser(verbs: Any) -> None:
     what.add_argument("--policy", type=Path, help="policy file: its shape is measured, with random weights")
     what.add_argument("--full-size", metavar="NAME", help="a policy class at its published size, for example openvla_oft or pi05")
     p.add_argument("--cut", nargs="+", default=[], help="cuts to measure beside the undropped policy (not by a metric)")
+    p.add_argument("--plan", type=Path, help="plan.json to measure beside the undropped policy: any cut")
+    p.add_argument("--kernels", choices=KERNELS, help="also compress what is measured beside it: int8 (CPU) or 2:4 sparse weights (GPU)")
     p.add_argument("--device", default="cpu", help="cpu or cuda (default cpu)")
     p.add_argument("--dtype", default="float32", choices=DTYPES, help="type of weights and inputs (default float32)")
     p.add_argument("--batch", type=int, default=1, help="requests at a time (default 1)")
@@ -60,9 +65,13 @@ def run(args: argparse.Namespace) -> None:
         raise BadConfig(f"latency expects --batch and --repeats of 1 or more, got {args.batch} and {args.repeats}.")
     name, config = shape_of(args)
     rows: dict[str, dict[str, Any]] = {}
-    with Progress("latency", 1 + len(args.cut), "policy") as progress:
-        for cut in ("none", *args.cut):
-            rows[cut] = measured(name, config, cut, args)
+    wanted: dict[str, Any] = {cut: cut for cut in ("none", *args.cut)}
+    if args.plan is not None:
+        plan = read_plan(args.plan)
+        wanted["-".join([plan.cut, *([args.kernels] if args.kernels else [])])] = plan
+    with Progress("latency", len(wanted), "policy") as progress:
+        for label, cut in wanted.items():
+            rows[label] = measured(name, config, cut, args, args.kernels if label != "none" else None)
             progress.update()
     for cut, row in rows.items():
         row |= compared(row, rows["none"])
@@ -80,14 +89,14 @@ def shape_of(args: argparse.Namespace) -> tuple[str, Any]:
     return args.full_size, beside(args.full_size, "_config", "FULL_SIZE")
 
 
-def measured(name: str, config: Any, cut: str, args: argparse.Namespace) -> dict[str, Any]:
+def measured(name: str, config: Any, cut: str | Plan, args: argparse.Namespace, kernels: str | None = None) -> dict[str, Any]:
     """One policy's times, memory and cost. Weights are random; the policy is gone afterwards."""
     policy = skeleton(name, config)
-    plan = resolve(cut, policy)
-    drop(policy, plan)
+    drop(policy, cut if isinstance(cut, Plan) else resolve(cut, policy))
     cost = measure(policy)
     policy = filled(policy, args.device, DTYPES[args.dtype])
     batch = request(policy, args.batch, DTYPES[args.dtype])
+    policy = executed(policy, kernels)
     cuda = args.device.startswith("cuda")
     if cuda:
         torch.cuda.reset_peak_memory_stats()
@@ -96,11 +105,17 @@ def measured(name: str, config: Any, cut: str, args: argparse.Namespace) -> dict
         "parameters": cost.parameters.total,
         "flops": cost.flops.total,
         "flops_by_component": dict(cost.flops.by_component),
-        "weights_gib": sum(p.numel() * p.element_size() for p in policy.parameters()) / 2**30,
+        "weights_gib": stored_bytes(policy) / 2**30,
         "peak_gib": torch.cuda.max_memory_allocated() / 2**30 if cuda else None,
         "median_ms": {phase: float(np.median(values)) for phase, values in times.items()},
         "p95_ms": {phase: float(np.percentile(values, 95)) for phase, values in times.items()},
     }
+
+
+def stored_bytes(policy: Policy) -> int:
+    """Bytes of all parameters; a quantised layer keeps its weights elsewhere."""
+    packed: list[Tensor] = [layer.weight() for layer in policy.modules() if isinstance(layer, DynamicQuantizedLinear)]
+    return sum(t.numel() * t.element_size() for t in (*policy.parameters(), *packed))
 
 
 def filled(policy: Policy, device: str, dtype: torch.dtype) -> Policy:

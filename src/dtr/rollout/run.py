@@ -39,6 +39,7 @@ def add_parser(verbs: Any) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Roll out, write the file of episodes, then film."""
+    from dtr.policies.compression import executed, kernels_of
     from dtr.policies.file import load_policy
     from dtr.rollout.inference import build_inference
 
@@ -49,7 +50,8 @@ def run(args: argparse.Namespace) -> None:
     chosen = [film_key(text, tasks, protocol) for text in args.episodes or ()]
     orders = plan(protocol, tasks)
     loaded = load_policy(args.policy, device=args.device)
-    infer = build_inference(loaded.policy, loaded.processor, protocol, [task.language for task in tasks.tasks])
+    policy = executed(loaded.policy, kernels_of(loaded.header))
+    infer = build_inference(policy, loaded.processor, protocol, [task.language for task in tasks.tasks])
     session = Session(infer, protocol, tasks, sha256_file(args.policy)[:16], args.workers, args.hang_s)
     episodes = session.roll_out(orders, args.state_dir, args.out)
     facts = {

@@ -111,7 +111,7 @@ def paired_bootstrap(strata: Sequence[Paired], level: float = 0.95, draws: int =
         counts = rng.multinomial(s.n, [s.gained / s.n, s.lost / s.n, (s.both + s.neither) / s.n], size=draws)
         mean += (counts[:, 0] - counts[:, 1]) / s.n / len(strata)
     low, high = np.quantile(mean, [(1 - level) / 2, (1 + level) / 2])
-    return Interval(float(low), float(high), level, "bootstrap")
+    return Interval(round(float(low), 12), round(float(high), 12), level, "bootstrap")
 
 
 def _root(falling: Callable[[float], float], positive: float, negative: float) -> float:

@@ -70,6 +70,9 @@ CELLS = [
     for row in ("openvla_oft.baseline", "openvla_oft.half.language")
     for column in ("size", "flops", "spatial", "average")
 ]
+AVERAGES = [path for path in CELLS if path.endswith("average.json")]
+FRONTIER = [*AVERAGES, *(path for path in CELLS if path.endswith("flops.json"))]
+CLAIMS = {"claims": "IN/claims.tsv", "cells": AVERAGES, "reported": "IN/reported"}
 COMMANDS: dict[str, Mapping[str, str | list[str]]] = {
     "demonstrate": {**DEMONSTRATE, "out": "OUT/demos"},
     "render": {"demos": "IN/demos", "image-size": "16", "out": "OUT/data"},
@@ -83,10 +86,14 @@ COMMANDS: dict[str, Mapping[str, str | list[str]]] = {
         "out": "OUT/p.safetensors",
     },
     "recover": {**TRAINING, "policy": "IN/policy.safetensors", "plan": "IN/plan.json", "out": "OUT/policy.safetensors"},
+    "compress": {"policy": "IN/policy.safetensors", "plan": "IN/plan.json", "method": "zero_shot", "out": "OUT/policy.safetensors"},
     "rollout": {**ROLLOUT, "policy": "IN/policy.safetensors", "out": "OUT/spatial.jsonl"},
     "cost": {"policy": "IN/policy.safetensors", "plan": "IN/plan.json", "out": "OUT/cost.json"},
     "cell": {**ROW, **SUCCESS, **EPISODES, "out": "OUT/cell.json"},
     "table": {"cells": CELLS, "out": "OUT/table.csv"},
+    "verdict": {**CLAIMS, "scale": "smoke", "out": "OUT/verdicts.csv"},
+    "figure": {"": "frontier", "files": FRONTIER, "out": "OUT/frontier.png"},
+    "report": {"tables": "IN/table1.csv", "configfile": "config/smoke.yaml", "out": "OUT/report.html"},
 }
 """Stage -> the options of its verb; IN is the folder of the fixed inputs, OUT where the stage writes."""
 
@@ -95,7 +102,7 @@ def arguments(stage: str, inputs: Path, out: Path) -> list[str]:
     """The words of the command."""
     words = [stage]
     for option, value in COMMANDS[stage].items():
-        words += [f"--{option}", *([value] if isinstance(value, str) else value)]
+        words += [*([f"--{option}"] if option else []), *([value] if isinstance(value, str) else value)]
     return [re.sub("^IN/", f"{inputs}/", re.sub("^OUT/", f"{out}/", word)) for word in words]
 
 
@@ -213,6 +220,22 @@ def number(text: str) -> Any:
         return plain(text)
 
 
+def read_page(path: Path) -> list[Any]:
+    """A page's text with its numbers as numbers, without paths and hashes."""
+    return [
+        number(part)
+        for part in re.split(r"(-?\d+\.?\d*)", re.sub(r"[^\s<>]*/[^\s<>]*|[0-9a-f]{16,}", "*", path.read_text(encoding="utf-8")))
+    ]
+
+
+def read_picture(path: Path) -> dict[str, Any]:
+    """A picture's size, and how dark it is; letters are drawn the same everywhere, edges nearly."""
+    from PIL import Image
+
+    grey = np.asarray(Image.open(path).convert("L")) / 255
+    return {"shape": list(grey.shape), "mean": float(grey.mean())}
+
+
 READERS: dict[str, Callable[[Path], Any]] = {
     ".json": lambda path: plain(dict(read_json(path))),
     ".jsonl": read_lines,
@@ -221,6 +244,8 @@ READERS: dict[str, Callable[[Path], Any]] = {
     ".safetensors": read_policy,
     ".csv": read_table,
     ".md": read_prose,
+    ".html": read_page,
+    ".png": read_picture,
 }
 
 
