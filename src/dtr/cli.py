@@ -30,6 +30,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "recover": ("dtr.recovery.recover", "fine-tune a policy on demonstrations (resumable)"),
     "compress": ("dtr.dropping.compress", "cut or compress a recovered policy without training it afterwards"),
     "rollout": ("dtr.rollout.run", "roll a policy out on a suite, one record an episode (resumable)"),
+    "serve": ("dtr.serving.run", "offer a policy over a local socket, for robots and foreign simulators"),
     "cost": ("dtr.report.cost", "count the parameters and FLOPs of a policy"),
     "latency": ("dtr.latency", "measure time and memory of one chunk of actions, phase by phase, before and after cuts"),
     "cell": ("dtr.report.cell", "compute one number of one table with its interval and ancestry"),

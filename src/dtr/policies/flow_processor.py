@@ -71,6 +71,20 @@ class FlowProcessor(Processor):
             batch["embodiment"] = torch.full((len(rows),), self.embodiment)
         return batch
 
+    @classmethod
+    def example(cls, config: Any, text_tokens: int) -> Batch:
+        """See `batch`; `state` for a policy with a `state_dim`, `embodiment` for one of several `embodiments`."""
+        batch = {
+            "pixel_values": torch.empty(1, config.images, *config.picture),
+            "input_ids": torch.empty(1, text_tokens, dtype=torch.long),
+            "attention_mask": torch.empty(1, text_tokens, dtype=torch.bool),
+        }
+        if size := getattr(config, "state_dim", 0):
+            batch["state"] = torch.empty(1, size)
+        if getattr(config, "embodiments", 0):
+            batch["embodiment"] = torch.zeros(1, dtype=torch.long)
+        return batch
+
     def text_length(self, instruction: str) -> int:
         """Always T."""
         return self.text_tokens

@@ -64,6 +64,16 @@ class OpenVLAProcessor(Processor):
         """Fixed by `text_tokens`, or what the instruction needs."""
         return self.text_tokens or len(self._row(instruction))
 
+    @classmethod
+    def example(cls, config: Any, text_tokens: int) -> Batch:
+        """See `batch`."""
+        return {
+            "pixel_values": torch.empty(1, 6 * config.images, config.image_size, config.image_size),
+            "input_ids": torch.empty(1, text_tokens, dtype=torch.long),
+            "attention_mask": torch.empty(1, text_tokens, dtype=torch.bool),
+            "proprio": torch.empty(1, config.proprio_dim),
+        }
+
     def fixed(self, instructions: Sequence[str]) -> Self:
         """Padded to the longest of these instructions where nothing else is said."""
         return dataclasses.replace(self, text_tokens=self.text_tokens or max(len(self._row(text)) for text in instructions))

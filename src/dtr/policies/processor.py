@@ -19,7 +19,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from dtr.errors import BadConfig, unknown
+from dtr.errors import BadConfig
 from dtr.policies.base import Batch, Observation
 from dtr.policies.bounds import Bounds, FloatArray
 from dtr.policies.tokenizer import Tokenizer, read_tokenizer
@@ -64,6 +64,11 @@ class Processor(ABC):
     @abstractmethod
     def text_length(self, instruction: str) -> int:
         """Text tokens of one request."""
+
+    @classmethod
+    @abstractmethod
+    def example(cls, config: Any, text_tokens: int) -> Batch:
+        """The shapes of one sample without padding for a policy of this configuration, with so many text tokens."""
 
     def fixed(self, instructions: Sequence[str]) -> Self:
         """The same with one text length for all of these instructions, so that a batch has one shape."""
@@ -128,12 +133,10 @@ def pad_ids(rows: Sequence[Sequence[int]], length: int, pad: int) -> tuple[Tenso
 
 def read_processor(values: Mapping[str, Any]) -> Processor:
     """The processor that `to_dict` described, of the class named by `kind`. BadConfig when a field is missing or unknown."""
-    from dtr.policies.registry import PROCESSORS, processor_class
+    from dtr.policies.registry import processor_class
 
-    kind = values.get("kind", OLDEST)
-    if kind not in PROCESSORS:
-        raise unknown("kind of processor", str(kind), PROCESSORS)
+    speaker = processor_class(str(values.get("kind", OLDEST)))
     try:
-        return processor_class(kind).of_dict({key: value for key, value in values.items() if key != "kind"})
+        return speaker.of_dict({key: value for key, value in values.items() if key != "kind"})
     except (KeyError, TypeError) as error:
         raise BadConfig(f"the processor does not read ({error}): write the policy file again.") from error

@@ -21,7 +21,8 @@ from dtr.policies.settings import parse
 
 DECAYS = ("constant", "cosine", "linear")
 STATISTICS = ("data", "policy")
-LATER = ("lora", "matched_batch", "draws")
+STORED = ("float32", "bfloat16")
+LATER = ("lora", "matched_batch", "draws", "stored")
 """Fields that recipes had not from the beginning."""
 
 
@@ -48,7 +49,8 @@ class Recipe:
     `report_every` steps. `lora` trains low-rank corrections instead of all weights (lora.py). With
     `matched_batch`, `steps` of that many samples are what recovery may cost, measured on the undropped policy (matched.py).
     `draws` of noise and time a sample, for a policy that is trained by flow matching: its first stream is run once for all of them, so the
-    gradient's noise shrinks at little cost (None: one, as upstream trains).
+    gradient's noise shrinks at little cost (None: one, as upstream trains). `stored`: type of the weights in the file that is
+    written at the end, "bfloat16" as published checkpoints have it, half the size (None: as they were trained, float32).
     """
 
     steps: int
@@ -70,11 +72,14 @@ class Recipe:
     lora: Lora | None = None
     matched_batch: int | None = None
     draws: int | None = None
+    stored: str | None = None
 
     def __post_init__(self) -> None:
         for name, known in (("decay", DECAYS), ("statistics", STATISTICS)):
             if getattr(self, name) not in known:
                 raise unknown(name, getattr(self, name), known)
+        if self.stored is not None and self.stored not in STORED:
+            raise unknown("type of stored weights", self.stored, STORED)
         for holds, expected in (
             (self.steps >= 1 and self.report_every >= 1, "steps and report_every must be at least 1"),
             (self.warmup_steps >= 0, "warmup_steps must not be negative"),

@@ -85,7 +85,7 @@ def train_and_save(
     if recipe.lora is not None:
         merge(policy, training.probe())
     write_text(f"{args.out}.losses.jsonl", curve_text(curve))
-    save_policy(args.out, policy, processor, provenance, plan)
+    save_policy(args.out, policy, processor, provenance, plan, stored=recipe.stored)
     write_run_record(args.out, started, processes=args.processes, frames=len(data))
     training.forget()
 

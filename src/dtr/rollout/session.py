@@ -24,11 +24,20 @@ class Session:
     """One policy under one protocol on one suite."""
 
     def __init__(
-        self, infer: Infer, protocol: Protocol, tasks: Suite, policy: str, workers: int, hang_s: float, factory: Factory = build_simulator
+        self,
+        infer: Infer,
+        protocol: Protocol,
+        tasks: Suite,
+        policy: str,
+        workers: int,
+        hang_s: float,
+        factory: Factory = build_simulator,
+        scenes: str | None = None,
     ) -> None:
+        """`scenes`: the digest of what is played in; by default the suite's own."""
         self.engine = Engine(infer, protocol, workers, factory, hang_s)
         self.suite, self.policy = tasks.name, policy
-        self.conditions = protocol.conditions(protocol.limit(tasks.name, tasks.max_steps), suite_digest(tasks.name))
+        self.conditions = protocol.conditions(protocol.limit(tasks.name, tasks.max_steps), scenes or suite_digest(tasks.name))
         self.played = 0
 
     def roll_out(self, orders: Sequence[Order], state_dir: Path, out: Path) -> list[Episode]:

@@ -19,7 +19,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -48,6 +48,14 @@ class SimulatorLike(Protocol):
 
     def close(self) -> None:
         """Free the scene."""
+
+
+@runtime_checkable
+class ChunkwiseLike(Protocol):
+    """A simulator that would rather be given a chunk at a time: each message to it takes time (`dtr.rollout.remote`)."""
+
+    def execute(self, actions: Array) -> tuple[int, bool]:
+        """Step through actions (k, A) until the goal holds: how many were executed, and whether it does."""
 
 
 Factory = Callable[["Task", int], SimulatorLike]
@@ -136,9 +144,10 @@ def play(simulator: SimulatorLike, order: Order, policy: Connection) -> Finished
         inferences += 1
         for part in (frame.images, frame.state, actions):
             trace.update(np.ascontiguousarray(part).tobytes())
-        for action in actions[: order.max_steps - steps]:
-            success = simulator.step(action)
-            steps += 1
+        due = actions[: order.max_steps - steps]
+        for part in np.split(due, len(due)) if order.film else (due,):
+            done, success = execute(simulator, part)
+            steps += done
             if order.film:
                 frame = simulator.observe()
                 film.append(frame.images[0])
@@ -148,3 +157,13 @@ def play(simulator: SimulatorLike, order: Order, policy: Connection) -> Finished
             return Finished(success, steps, inferences, trace.hexdigest()[:16], np.stack(film) if order.film else None)
         if not order.film:
             frame = simulator.observe()
+
+
+def execute(simulator: SimulatorLike, actions: Array) -> tuple[int, bool]:
+    """Step through actions (k, A) until the goal holds: how many were executed, and whether it does."""
+    if isinstance(simulator, ChunkwiseLike):
+        return simulator.execute(actions)
+    for done, action in enumerate(actions, 1):
+        if simulator.step(action):
+            return done, True
+    return len(actions), False

@@ -72,7 +72,7 @@ CELLS = [
 ]
 AVERAGES = [path for path in CELLS if path.endswith("average.json")]
 FRONTIER = [*AVERAGES, *(path for path in CELLS if path.endswith("flops.json"))]
-CLAIMS = {"claims": "IN/claims.tsv", "cells": AVERAGES, "reported": "IN/reported"}
+CLAIMS: Mapping[str, str | list[str]] = {"claims": "IN/claims.tsv", "cells": AVERAGES, "reported": "IN/reported"}
 COMMANDS: dict[str, Mapping[str, str | list[str]]] = {
     "demonstrate": {**DEMONSTRATE, "out": "OUT/demos"},
     "render": {"demos": "IN/demos", "image-size": "16", "out": "OUT/data"},
