@@ -3,6 +3,9 @@
     vision      images to tokens                       language    the language model's one pass over the prefix
     action      head, or all denoising steps           total       the whole inference
 
+The calls of a policy file and its cuts alternate, so that what else the machine does meets all of them alike; full-size policies, of which
+two do not fit, and those on a GPU go one after the other.
+
 Every phase is timed to its end (a GPU is waited for), after `warmup` unmeasured calls; median and 95th percentile over `repeats`. With
 a baseline measured in the same run, the speed-up stands beside Amdahl's bound: with f the part of the baseline's time that the
 dropped component takes and r the part of its FLOPs that is left, no drop can be faster than 1 / (1 - f (1 - r)).
@@ -15,6 +18,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -24,7 +28,7 @@ import torch
 from torch import Tensor
 from torch.ao.nn.quantized.dynamic import Linear as DynamicQuantizedLinear
 
-from dtr.cost import measure
+from dtr.cost import Cost, measure
 from dtr.dropping.drop import drop
 from dtr.dropping.plan import Plan, read_plan, resolve
 from dtr.errors import BadConfig, MissingLibrary
@@ -64,15 +68,15 @@ def run(args: argparse.Namespace) -> None:
     if args.batch < 1 or args.repeats < 1 or args.warmup < 0:
         raise BadConfig(f"latency expects --batch and --repeats of 1 or more, got {args.batch} and {args.repeats}.")
     name, config = shape_of(args)
-    rows: dict[str, dict[str, Any]] = {}
     wanted: dict[str, Any] = {cut: cut for cut in ("none", *args.cut)}
     if args.plan is not None:
         plan = read_plan(args.plan)
         wanted["-".join([plan.cut, *([args.kernels] if args.kernels else [])])] = plan
-    with Progress("latency", len(wanted), "policy") as progress:
-        for label, cut in wanted.items():
-            rows[label] = measured(name, config, cut, args, args.kernels if label != "none" else None)
-            progress.update()
+    kernels = {label: args.kernels if label != "none" else None for label in wanted}
+    if args.policy is not None and not args.device.startswith("cuda"):
+        rows = in_turns({label: prepared(name, config, cut, args, kernels[label]) for label, cut in wanted.items()}, args)
+    else:  # too large for two at a time
+        rows = {label: measured(name, config, cut, args, kernels[label]) for label, cut in wanted.items()}
     for cut, row in rows.items():
         row |= compared(row, rows["none"])
         print(line(cut, row), flush=True)
@@ -91,16 +95,45 @@ def shape_of(args: argparse.Namespace) -> tuple[str, Any]:
 
 def measured(name: str, config: Any, cut: str | Plan, args: argparse.Namespace, kernels: str | None = None) -> dict[str, Any]:
     """One policy's times, memory and cost. Weights are random; the policy is gone afterwards."""
+    ready, cuda = prepared(name, config, cut, args, kernels), args.device.startswith("cuda")
+    if cuda:
+        torch.cuda.reset_peak_memory_stats()
+    return facts(ready, clock(ready.policy, ready.batch, args.warmup, args.repeats, cuda), cuda)
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A policy with random weights, a request for it, and what it costs by count."""
+
+    policy: Policy
+    batch: Batch
+    cost: Cost
+
+
+def prepared(name: str, config: Any, cut: str | Plan, args: argparse.Namespace, kernels: str | None) -> Ready:
+    """A policy ready to be measured."""
     policy = skeleton(name, config)
     drop(policy, cut if isinstance(cut, Plan) else resolve(cut, policy))
     cost = measure(policy)
     policy = filled(policy, args.device, DTYPES[args.dtype])
-    batch = request(policy, args.batch, DTYPES[args.dtype])
-    policy = executed(policy, kernels)
-    cuda = args.device.startswith("cuda")
-    if cuda:
-        torch.cuda.reset_peak_memory_stats()
-    times = clock(policy, batch, args.warmup, args.repeats, cuda)
+    return Ready(executed(policy, kernels), request(policy, args.batch, DTYPES[args.dtype]), cost)
+
+
+def in_turns(ready: Mapping[str, Ready], args: argparse.Namespace) -> dict[str, dict[str, Any]]:
+    """Label -> times, memory and cost, call by call in turns: what else the machine does then meets all of them alike."""
+    times: dict[str, dict[str, list[float]]] = {label: {phase: [] for phase in (*PHASES, "total")} for label in ready}
+    with Progress("latency", args.repeats, "turn") as progress:
+        for k in range(args.repeats):
+            for label, one in ready.items():
+                for phase, values in clock(one.policy, one.batch, args.warmup if k == 0 else 0, 1, cuda=False).items():
+                    times[label][phase] += values
+            progress.update()
+    return {label: facts(one, times[label], cuda=False) for label, one in ready.items()}
+
+
+def facts(ready: Ready, times: Mapping[str, list[float]], cuda: bool) -> dict[str, Any]:
+    """What is written of one policy."""
+    cost, policy = ready.cost, ready.policy
     return {
         "parameters": cost.parameters.total,
         "flops": cost.flops.total,
