@@ -4,6 +4,8 @@ One rule file a stage. What a rule passes to `dtr <verb>` is all that its output
 everything lies, config/ what is built at which scale, dtr.stages what makes a stage run again.
 """
 
+import os
+
 from snakemake.exceptions import WorkflowError
 from snakemake.utils import min_version
 

@@ -11,7 +11,7 @@ rule page:
         "logs/report/{scale}.log",
     params:
         stage=token("report"),
-        config=workflow.configfiles[0] if workflow.configfiles else "",
+        config=os.path.relpath(workflow.configfiles[0], workflow.basedir),
     shell:
         "dtr report --tables {input.tables} --figures {input.figures} --verdicts {input.verdicts}"
         " --configfile {params.config:q} --out {output.html} 2>&1 | tee -i {log}"

@@ -12,6 +12,7 @@ from scipy.stats import binom, norm
 from dtr.stats import (
     Paired,
     clopper_pearson,
+    contrast_bootstrap,
     detectable_paired,
     detectable_unpaired,
     fisher_p,
@@ -149,6 +150,15 @@ def test_bootstrap_is_seeded_stratified_and_weighs_tasks_alike() -> None:
     # Strata that differ only between each other have no variance within: the interval is a point.
     certain = paired_bootstrap([Paired(0, 10, 0, 0), Paired(0, 0, 10, 0)])
     assert (certain.low, certain.high) == (0.0, 0.0)
+
+
+def test_difference_of_differences_against_every_draw() -> None:
+    where, elsewhere = [Paired(0, 0, 2, 1)], [Paired(1, 1, 0, 0)]  # loses two of three there, gains one of two here
+    every = sorted(sum(a) / 3 - sum(b) / 2 for a in product((-1, -1, 0), repeat=3) for b in product((1, 0), repeat=2))
+    interval = contrast_bootstrap(where, elsewhere, 0.5, draws=200_000, seed=2)
+    at = [every[round(q * (len(every) - 1))] for q in (0.25, 0.75)]
+    assert (interval.low, interval.high) == pytest.approx(at, abs=1e-9)
+    assert contrast_bootstrap([Paired(0, 5, 0, 0)], [Paired(0, 0, 5, 0)]).low == 2.0
 
 
 def test_power_against_every_table() -> None:

@@ -16,7 +16,7 @@ from typing import Any
 from dtr.errors import BadConfig
 from dtr.provenance import read_json
 from dtr.report.reported import reported
-from dtr.report.table1 import LABELS, Cell, Cells, basis, legend, number, said, shown, wide
+from dtr.report.table1 import LABELS, Cell, Cells, basis, legend, machine_line, number, said, shown, wide
 
 Row = Mapping[str, Any]
 
@@ -81,6 +81,10 @@ def markdown(name: str, cells: Cells, rows: Sequence[Row], columns: Sequence[str
             reasons.setdefault(row["not_run"], []).append(row["row"])
     notes += [f"- not run: {', '.join(names)}: {why}" for why, names in reasons.items()]
     facts = basis(cells) if cells else [f"- scale: {scale}", "- nothing of this table runs at this scale"]
+    timed = [
+        machine for row in cells.values() for cell in row.values() if cell["quantity"] == "action_speedup" for machine in cell["machines"]
+    ]
+    facts += [f"- times measured on: {line}" for line in sorted({machine_line(machine) for machine in timed})]
     return "\n".join([f"# {name}", "", *facts, *notes, "", *table, "", legend(columns), ""])
 
 

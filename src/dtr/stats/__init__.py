@@ -11,6 +11,7 @@ variance that no count of episodes shows; run several seeds to see it (`training
 
 from dtr.stats.paired import (
     Paired,
+    contrast_bootstrap,
     mcnemar_exact,
     non_inferior_p,
     paired,
@@ -26,6 +27,7 @@ __all__ = [
     "Paired",
     "Seeds",
     "clopper_pearson",
+    "contrast_bootstrap",
     "detectable_paired",
     "detectable_unpaired",
     "fisher_p",

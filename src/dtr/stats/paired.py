@@ -11,10 +11,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.optimize import brentq
 from scipy.stats import binom, norm
 
 from dtr.stats.proportion import Interval
+
+Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -103,14 +106,34 @@ def paired_bootstrap(strata: Sequence[Paired], level: float = 0.95, draws: int =
     A stratum of n pairs enters a draw through its counts alone, so each draw is multinomial: (b*, c*, rest) ~ M(n; b/n, c/n, .).
     The tasks themselves stay fixed, as in the benchmark: the interval covers other episodes of these tasks.
     """
+    return _percentiles(_resampled(strata, draws, np.random.default_rng(seed)), level)
+
+
+def contrast_bootstrap(
+    strata: Sequence[Paired], others: Sequence[Paired], level: float = 0.95, draws: int = 10_000, seed: int = 0
+) -> Interval:
+    """Percentile interval for how much more an arm gains (or loses) on one set of tasks than on another, a difference of differences:
+    mean over `strata` of the paired difference minus that over `others`, whose episodes are others and drawn independently.
+
+    For example: what a language cut costs where the instruction decides, beyond what it costs where the scene does.
+    """
+    rng = np.random.default_rng(seed)
+    return _percentiles(_resampled(strata, draws, rng) - _resampled(others, draws, rng), level)
+
+
+def _resampled(strata: Sequence[Paired], draws: int, rng: np.random.Generator) -> Array:
+    """(draws,) means over strata of the paired difference, each stratum's pairs drawn anew."""
     if not strata or min(s.n for s in strata) < 1:
         raise ValueError("need at least one stratum, and a pair in each")
-    rng = np.random.default_rng(seed)
     mean = np.zeros(draws)
     for s in strata:
         counts = rng.multinomial(s.n, [s.gained / s.n, s.lost / s.n, (s.both + s.neither) / s.n], size=draws)
         mean += (counts[:, 0] - counts[:, 1]) / s.n / len(strata)
-    low, high = np.quantile(mean, [(1 - level) / 2, (1 + level) / 2])
+    return mean
+
+
+def _percentiles(values: Array, level: float) -> Interval:
+    low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
     return Interval(round(float(low), 12), round(float(high), 12), level, "bootstrap")
 
 
