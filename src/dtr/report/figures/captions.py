@@ -4,7 +4,7 @@ from __future__ import annotations
 
 CAPTIONS = {
     "frontier": "Success after recovery against the FLOPs that are kept, with 95 % Clopper-Pearson intervals (noise of evaluation only). "
-    "Hollow: the paper's numbers, of another scale.",
+    "Hollow: the paper's numbers, of another scale. The axis leaves out what is empty.",
     "tasks": "Successes of every arm on every task. An average hides which tasks were lost.",
     "scores": "Importance of every block by every metric that was scored, each divided by its component's largest score. Bands: one "
     "standard error over the calibration samples. Crossed blocks are dead: no action depends on them, so dropping them is free and shows "
