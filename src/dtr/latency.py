@@ -28,7 +28,8 @@ import torch
 from torch import Tensor
 from torch.ao.nn.quantized.dynamic import Linear as DynamicQuantizedLinear
 
-from dtr.cost import Cost, measure
+from dtr.cost import PROMPT_TOKENS, Cost, measure
+from dtr.dropping.cut import parse_cut
 from dtr.dropping.drop import drop
 from dtr.dropping.plan import Plan, read_plan, resolve
 from dtr.errors import BadConfig, MissingLibrary
@@ -62,16 +63,15 @@ def add_parser(verbs: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Measure the undropped policy and every cut, in turns, and write what came out."""
-    if args.device.startswith("cuda") and not torch.cuda.is_available():
-        raise MissingLibrary(f"--device {args.device} needs a GPU that torch can use: leave it out, or run on a machine with one.")
-    if args.batch < 1 or args.repeats < 1 or args.warmup < 0:
-        raise BadConfig(f"latency expects --batch and --repeats of 1 or more, got {args.batch} and {args.repeats}.")
+    """Measure the undropped policy, then every cut, and write what came out."""
+    check(args)
     name, config = shape_of(args)
-    wanted: dict[str, Any] = {cut: cut for cut in ("none", *args.cut)}
+    wanted: dict[str, str | Plan] = {cut: cut for cut in ("none", *args.cut)}
     if args.plan is not None:
         plan = read_plan(args.plan)
         wanted["-".join([plan.cut, *([args.kernels] if args.kernels else [])])] = plan
+    for cut in wanted.values():
+        carried_out(name, config, cut)  # what the policy cannot bear is said before the first call
     kernels = {label: args.kernels if label != "none" else None for label in wanted}
     if args.policy is not None and not args.device.startswith("cuda"):
         rows = in_turns({label: prepared(name, config, cut, args, kernels[label]) for label, cut in wanted.items()}, args)
@@ -82,6 +82,25 @@ def run(args: argparse.Namespace) -> None:
         print(line(cut, row), flush=True)
     record = {"policy": name, "device": device_name(args.device), "dtype": args.dtype, "batch": args.batch, "repeats": args.repeats}
     write_json(args.out, record | {"warmup": args.warmup, "threads": torch.get_num_threads(), "cuts": rows, "machine": machine()})
+
+
+def check(args: argparse.Namespace) -> None:
+    """Raises BadConfig, UnknownName or MissingLibrary when what is asked for cannot be measured, here or anywhere."""
+    if args.device.split(":")[0] not in ("cpu", "cuda"):
+        raise BadConfig(f"expected --device cpu or cuda, got {args.device!r}: name one of these.")
+    if args.device.startswith("cuda") and not torch.cuda.is_available():
+        raise MissingLibrary(f"--device {args.device} needs a GPU that torch can use: leave it out, or run on a machine with one.")
+    if args.batch < 1 or args.repeats < 1 or args.warmup < 0:
+        raise BadConfig(
+            "latency expects --batch and --repeats of 1 or more and --warmup of 0 or more, "
+            f"got {args.batch}, {args.repeats} and {args.warmup}: raise what is too small."
+        )
+    for cut in args.cut:
+        if metrics := parse_cut(cut).metrics:
+            raise BadConfig(
+                f"latency reads no weights, so it has no {metrics[0]} scores for the cut {cut!r}: plan it with `dtr drop` "
+                "and name the blocks that stay, as in language-keep-0_5."
+            )
 
 
 def shape_of(args: argparse.Namespace) -> tuple[str, Any]:
@@ -112,11 +131,16 @@ class Ready:
 
 def prepared(name: str, config: Any, cut: str | Plan, args: argparse.Namespace, kernels: str | None) -> Ready:
     """A policy ready to be measured."""
-    policy = skeleton(name, config)
-    drop(policy, cut if isinstance(cut, Plan) else resolve(cut, policy))
+    policy = carried_out(name, config, cut)
     cost = measure(policy)
     policy = filled(policy, args.device, DTYPES[args.dtype])
     return Ready(executed(policy, kernels), request(policy, args.batch, DTYPES[args.dtype]), cost)
+
+
+def carried_out(name: str, config: Any, cut: str | Plan) -> Policy:
+    """A skeleton without what a cut or a plan drops. Raises PlanMismatch."""
+    policy = skeleton(name, config)
+    return drop(policy, cut if isinstance(cut, Plan) else resolve(cut, policy))
 
 
 def in_turns(ready: Mapping[str, Ready], args: argparse.Namespace) -> dict[str, dict[str, Any]]:
@@ -161,10 +185,12 @@ def filled(policy: Policy, device: str, dtype: torch.dtype) -> Policy:
 
 
 def request(policy: Policy, B: int, dtype: torch.dtype) -> Batch:
-    """B requests without padding on the policy's device: what `policy.example` describes, of ones."""
-    shapes = policy.example(policy.config.text_length(30))
-    batch = {key: torch.ones((B, *t.shape[1:]), dtype=t.dtype, device=policy.device) for key, t in shapes.items()}
-    return {key: t.to(dtype) if t.is_floating_point() else t for key, t in batch.items()}
+    """B requests without padding on the policy's device, shaped as `policy.example`: numbers are 1, indices 0, which every table has."""
+    batch: Batch = {}
+    for key, like in policy.example(policy.config.text_length(PROMPT_TOKENS)).items():
+        value, kind = (1.0, dtype) if like.is_floating_point() else (like.dtype == torch.bool, like.dtype)
+        batch[key] = torch.full((B, *like.shape[1:]), value, dtype=kind, device=policy.device)
+    return batch
 
 
 def clock(policy: Policy, batch: Batch, warmup: int, repeats: int, cuda: bool) -> dict[str, list[float]]:
@@ -210,4 +236,4 @@ def line(cut: str, row: Mapping[str, Any]) -> str:
 
 def device_name(device: str) -> str:
     """What the times belong to."""
-    return torch.cuda.get_device_name() if device.startswith("cuda") else str(machine()["cpu"])
+    return torch.cuda.get_device_name(device) if device.startswith("cuda") else str(machine()["cpu"])

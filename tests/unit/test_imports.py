@@ -32,7 +32,7 @@ ARROWS = {
     "report": {"cost", "dropping", "importance", "policies", "recovery", "rollout"},
 } | {name: set() for name in GROUND}
 """Part of dtr -> the parts that it may import beside GROUND. Parts that are not named here are at the top: nothing below imports them."""
-NEEDS = {"policies": {"torch", "numpy", "safetensors"}, "wire": {"numpy", "safetensors"}}
+NEEDS = {"policies": {"torch", "numpy", "safetensors", "PIL"}, "wire": {"numpy", "safetensors"}}
 """Foreign environments import these parts."""
 
 

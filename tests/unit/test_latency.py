@@ -14,7 +14,7 @@ import torch
 from dtr.benchmarks import full_size
 from dtr.benchmarks.full_size import probed
 from dtr.cli import run
-from dtr.latency import PHASES, clock, compared, filled, request
+from dtr.latency import DTYPES, PHASES, clock, compared, filled, request
 from dtr.policies.file import save_policy
 from dtr.policies.registry import skeleton
 
@@ -26,7 +26,15 @@ def policy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_every_phase_is_timed_and_the_phases_are_the_whole(policy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_phases_of_a_call_are_the_whole_call() -> None:
+    policy = cut_world.policy()
+    times = clock(policy, request(policy, 1, torch.float32), warmup=1, repeats=4, cuda=False)
+    assert len(times["total"]) == 4 and all(min(times[phase]) > 0 for phase in PHASES)
+    for total, *parts in zip(times["total"], *(times[phase] for phase in PHASES), strict=True):
+        assert sum(parts) == pytest.approx(total, abs=1e-6)
+
+
+def test_every_phase_of_every_cut_is_timed(policy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "latency.json"
     words = ["latency", "--policy", str(policy), "--cut", "language-half", "action-half", "--repeats", "8", "--warmup", "2"]
     assert run([*words, "--out", str(out)]) == 0
@@ -56,12 +64,21 @@ def test_amdahl_s_bound_by_hand() -> None:
     assert compared(half, none) == {"speedup": 1.25, "amdahl": pytest.approx(1 / 0.7)}
 
 
-@pytest.mark.parametrize("name", ["pi05", "gigabrain0"])
-def test_flow_policies_mark_the_same_phases(name: str) -> None:
-    policy = filled(skeleton(name, narrow_flow.narrow(name)), "cpu", torch.float32)
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", four_policies.NAMES)
+def test_every_policy_marks_the_same_phases_in_every_type(name: str, dtype: str) -> None:
+    policy = filled(skeleton(name, four_policies.config(name)), "cpu", DTYPES[dtype])
     seen: list[str] = []
-    actions = policy.act(request(policy, 2, torch.float32), seen.append)
-    assert tuple(seen) == PHASES and actions.shape == (2, 3, 5)
+    actions = policy.act(request(policy, 2, DTYPES[dtype]), seen.append)
+    assert tuple(seen) == PHASES and actions.shape == (2, policy.config.chunk, policy.config.action_dim)
+
+
+def test_a_request_stays_in_small_tables() -> None:
+    """Of words, and of robots."""
+    policy = filled(skeleton("gigabrain0", narrow_flow.narrow("gigabrain0", embodiments=1)), "cpu", torch.float32)
+    given = request(policy, 2, torch.float32)
+    assert given["attention_mask"].all() and given["attention_mask"].dtype == torch.bool
+    assert policy.act(given).isfinite().all()
 
 
 @pytest.mark.parametrize("name", four_policies.NAMES)
@@ -81,7 +98,11 @@ def test_without_a_gpu_nothing_is_measured(monkeypatch: pytest.MonkeyPatch, caps
 def test_what_cannot_be_measured_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for words, sentence in (
         (["--full-size", "pi5"], "did you mean 'pi05'"),
-        (["--full-size", "pi05", "--repeats", "0"], "of 1 or more"),
+        (["--full-size", "pi05", "--repeats", "0"], "--repeats of 1 or more"),
+        (["--full-size", "pi05", "--warmup", "-1"], "--warmup of 0 or more, got 1, 30 and -1"),
+        (["--full-size", "pi05", "--cut", "language-half", "language-hlaf"], "did you mean 'language-half'"),
+        (["--full-size", "pi05", "--cut", "language-gateprobe-9"], "keep-"),
+        (["--full-size", "pi05", "--device", "gpu"], "expected --device cpu or cuda, got 'gpu'"),
         (["--full-size", "pi05", "--device", "cuda"], "needs a GPU"),
     ):
         if "cuda" in words and torch.cuda.is_available():

@@ -72,6 +72,10 @@ def break_calibration(config):
     config["policies"]["openvla_oft"]["calibration"] = "for"
 
 
+def break_picture(config):
+    config["policies"]["openvla_oft"]["model"]["image_sise"] = config["policies"]["openvla_oft"]["model"].pop("image_size")
+
+
 @pytest.mark.parametrize(
     ("break_it", "says"),
     [
@@ -82,6 +86,7 @@ def break_calibration(config):
         (break_recipe_field, "recipes.recover.*stepz.*did you mean 'steps'"),
         (break_protocol, "protocols.closed.*trails|trails.*did you mean 'trials'"),
         (break_samples, "calibrations.four.samples.*minimum of 2"),
+        (break_picture, "policies.openvla_oft.model must say image_size"),
         (break_calibration, "'for'.*did you mean 'four'"),
     ],
 )
@@ -127,6 +132,12 @@ def test_an_arm_that_runs_needs_its_baseline_and_one_that_does_not_needs_no_poli
     assert [arm.runs("embedded") for arm in arms] == [True, False]
     (tmp_path / "sheet.tsv").write_text(header + here.replace("embedded", "paper") + here.replace("a.b", "e.f"))
     with pytest.raises(BadConfig, match=r"baseline a.b does not"):
+        read_sheet(tmp_path / "sheet.tsv", config_of("embedded"))
+
+
+def test_a_sheet_that_is_no_text_is_named(tmp_path):
+    (tmp_path / "sheet.tsv").write_bytes((HEADER + GOOD).encode() + b"\xff\xfe")
+    with pytest.raises(BadConfig, match=r"sheet\.tsv, but it cannot be read .*UTF-8"):
         read_sheet(tmp_path / "sheet.tsv", config_of("embedded"))
 
 

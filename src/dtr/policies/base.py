@@ -146,13 +146,15 @@ class Policy(nn.Module, ABC):
     def drop(self, blocks: Mapping[str, Iterable[int]], granularity: str = "block") -> None:
         """Delete blocks, or their `attention` or `mlp`, by stack name and original index; a block that lost both is gone.
 
-        UnknownName or PlanMismatch when they are not there.
+        UnknownName or PlanMismatch when one of them is not there; then nothing is deleted.
         """
-        stacks = self.stacks()
-        for name, indices in blocks.items():
+        stacks, going = self.stacks(), {name: tuple(indices) for name, indices in blocks.items()}
+        for name, indices in going.items():
             if name not in stacks:
                 raise unknown("stack", name, stacks)
             self.check_granularity(name, granularity)
+            stacks[name].check(indices, granularity)
+        for name, indices in going.items():
             stacks[name].drop(indices, granularity)
 
     @property

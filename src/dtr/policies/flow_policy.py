@@ -41,7 +41,9 @@ class Memory:
     mask: Tensor
 
     def repeated(self, K: int) -> Memory:
-        """Every sample K times, for as many second streams that read it."""
+        """Every sample K times, for as many second streams that read it; without a copy where K is 1."""
+        if K == 1:
+            return self
         past = {i: (k.repeat_interleave(K, dim=0), v.repeat_interleave(K, dim=0)) for i, (k, v) in self.past.items()}
         cos, sin = (t.repeat_interleave(K, dim=0) for t in self.by)
         return Memory(past, (cos, sin), self.mask.repeat_interleave(K, dim=0))

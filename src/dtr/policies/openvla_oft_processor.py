@@ -22,7 +22,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from dtr.policies.base import Batch
-from dtr.policies.bounds import Bounds, FloatArray
+from dtr.policies.bounds import FloatArray, Statistics
 from dtr.policies.processor import HALF, IMAGENET, Processor, affine, pad_ids
 from dtr.policies.tokenizer import Tokenizer
 
@@ -106,7 +106,7 @@ class OpenVLAProcessor(Processor):
         return str(options.get("prompt", "{instruction}")).format(instruction="")
 
     @classmethod
-    def newborn(cls, config: Any, tokenizer: Tokenizer, bounds: tuple[Bounds, Bounds], options: Mapping[str, Any]) -> Self:
+    def newborn(cls, config: Any, tokenizer: Tokenizer, bounds: tuple[Statistics, Statistics], options: Mapping[str, Any]) -> Self:
         """With the bare instruction as prompt, unless the options say otherwise."""
         fields = {**SPECIAL, "prompt": "{instruction}", **options}
         return cls(tokenizer, *bounds, config.image_size, config.chunk, config.action_dim, **fields)

@@ -69,12 +69,17 @@ class Stack(nn.Module):
         """Original indices of the kept blocks, or of those of them that have this part."""
         return tuple(self.gates_of(granularity))
 
-    def drop(self, indices: Iterable[int], granularity: str = "block") -> None:
-        """Delete these blocks, or this part of them, with their parameters. PlanMismatch when one of them is not there."""
-        gone, there = sorted(set(indices)), self.having(granularity)
-        if absent := [i for i in gone if i not in there]:
+    def check(self, indices: Iterable[int], granularity: str) -> None:
+        """PlanMismatch when one of these blocks, or this part of one, is not there."""
+        there = self.having(granularity)
+        if absent := sorted({*indices} - {*there}):
             what, has = ("", "has") if granularity == "block" else (f"the {granularity} of ", "has that in")
             raise PlanMismatch(f"the plan drops {what}blocks {absent} but this stack {has} {list(there)}: make a plan for this policy.")
+
+    def drop(self, indices: Iterable[int], granularity: str = "block") -> None:
+        """Delete these blocks, or this part of them, with their parameters. PlanMismatch when one of them is not there."""
+        gone = sorted({*indices})
+        self.check(gone, granularity)
         for i in gone:
             block = self.blocks[str(i)]
             if granularity != "block" and isinstance(block, PartedBlock):

@@ -62,8 +62,8 @@ def read_claims(path: Path) -> list[Claim]:
         with open(path, newline="", encoding="utf-8") as file:
             reader = csv.DictReader(file, delimiter="\t")
             lines = list(reader)
-    except OSError as error:
-        raise BadConfig(f"expected a sheet of claims at {path}, but it cannot be read ({error.strerror}).") from error
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise BadConfig(f"expected a sheet of claims at {path}, but it cannot be read ({error}): correct --claims.") from error
     if list(reader.fieldnames or ()) != names or not lines:
         raise BadConfig(f"{path}: expected the columns {', '.join(names)} and a line a claim, got {', '.join(reader.fieldnames or ())}.")
     claims = []

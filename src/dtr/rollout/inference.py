@@ -16,7 +16,7 @@ import torch
 
 from dtr.errors import BadConfig
 from dtr.policies.base import Observation, Policy
-from dtr.policies.processor import Processor
+from dtr.policies.processor import EXACT, Processor
 from dtr.rollout.protocol import Protocol
 from dtr.rollout.worker import Array
 
@@ -49,7 +49,12 @@ def build_inference(policy: Policy, processor: Processor, protocol: Protocol, in
     if protocol.chunk > processor.chunk:
         expected = f"at most {processor.chunk} executed actions a chunk"
         raise BadConfig(f"this policy predicts {expected}, but the protocol {protocol.name} has chunk={protocol.chunk}: lower it.")
-    if protocol.image_size != processor.image_size:
+    if protocol.image_path != processor.image_path:
+        raise BadConfig(
+            f"this policy sees pictures by the image path {processor.image_path}, but the protocol {protocol.name} is for "
+            f"{protocol.image_path}: set its image_path, or choose the protocol of this policy."
+        )
+    if processor.image_path == EXACT and protocol.image_size != processor.image_size:
         raise BadConfig(
             f"this policy sees images of {processor.image_size} px, but the protocol {protocol.name} renders {protocol.image_size} px: "
             "set its image_size."

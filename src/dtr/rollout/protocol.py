@@ -46,6 +46,8 @@ class Protocol:
     """Side of the rendered square images, in pixels."""
     tasks: tuple[int, ...] | None = None
     """Indices of the tasks to run; all of the suite's when None."""
+    image_path: str = "exact"
+    """How the policy makes its picture of the rendered one (`dtr.policies.image_path`); its own must be the same."""
 
     @classmethod
     def from_dict(cls, value: Mapping[str, Any], where: str = "the protocol") -> Protocol:
@@ -77,7 +79,8 @@ class Protocol:
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON value that `from_dict` reads."""
-        return asdict(self) | {"tasks": None if self.tasks is None else list(self.tasks)}
+        values = asdict(self) | {"tasks": None if self.tasks is None else list(self.tasks)}
+        return {key: value for key, value in values.items() if key != "image_path" or value != "exact"}
 
     def limit(self, suite: str, default: int) -> int:
         """Control steps after which an episode of `suite` has failed, where `default` is the suite's own number."""
@@ -87,7 +90,7 @@ class Protocol:
 
     def conditions(self, max_steps: int, scenes: str) -> str:
         """Digest of what must be equal for two episodes on one initial state to be comparable. `scenes`: the suite's own digest."""
-        parts = ("seed", "chunk", "batch", "settle_steps", "image_size")
+        parts = ("seed", "chunk", "batch", "settle_steps", "image_size", *(() if self.image_path == "exact" else ("image_path",)))
         return digest({part: getattr(self, part) for part in parts} | {"max_steps": max_steps, "scenes": scenes})
 
     def row(self, task_index: int, init_state: int) -> int:

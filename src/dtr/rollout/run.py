@@ -57,7 +57,12 @@ def run(args: argparse.Namespace) -> None:
     orders = plan(protocol, tasks, arena.states)
     loaded = load_policy(args.policy, device=args.device)
     if robot is not None:
-        check_shapes(robot, loaded.policy.config.images, len(loaded.processor.proprio_bounds.mask), loaded.processor.action_dim)
+        check_shapes(
+            robot,
+            loaded.processor.pictures(loaded.policy.config.images),
+            len(loaded.processor.proprio_bounds.mask),
+            loaded.processor.action_dim,
+        )
     policy = executed(loaded.policy, kernels_of(loaded.header))
     infer = build_inference(policy, loaded.processor, protocol, [task.language for task in tasks.tasks])
     workers = min(args.workers, arena.most or args.workers)

@@ -38,7 +38,7 @@ class PolicyServer:
     def __init__(self, loaded: LoadedPolicy, sha256: str, rows: int = 1, patience_s: float = 0.005) -> None:
         self.policy, self.processor = loaded.policy.eval(), loaded.processor
         p = self.processor
-        cameras, state_dim = self.policy.config.images, len(p.proprio_bounds.mask)
+        cameras, state_dim = p.pictures(self.policy.config.images), len(p.proprio_bounds.mask)
         self.hello = PolicyHello(self.policy.name, sha256, cameras, p.image_size, state_dim, p.chunk, p.action_dim, rows)
         self.desk = Desk(rows, patience_s)
         self.served = 0

@@ -36,7 +36,7 @@ def check_config(config: Mapping[str, Any]) -> None:
     for name, protocol in config["protocols"].items():
         check({"name": name, **protocol}, "protocol", f"protocols.{name}")
     for name, policy in config["policies"].items():
-        if "pretraining" in policy:  # pictures of published policies are resized, which is not built yet
+        if "pretraining" in policy:  # a published policy makes its pictures of those that are drawn (`image_path`)
             check_shapes(config, f"policies.{name}.model", policy["model"])
     for name, recipe in config["recipes"].items():
         try:
@@ -47,7 +47,10 @@ def check_config(config: Mapping[str, Any]) -> None:
 
 def check_shapes(config: Mapping[str, Any], where: str, model: Mapping[str, Any]) -> None:
     """Raise BadConfig when a policy cannot read the pictures that are made for it, or predicts fewer actions than a protocol executes."""
-    S = model["image_size"] if "image_size" in model else model["vision"]["image_size"]
+    holder = model if "image_size" in model else model.get("vision", {})
+    if not isinstance(holder, Mapping) or "image_size" not in holder:
+        raise BadConfig(f"{where} must say image_size, itself or in vision, it does not: add the side of its pictures in pixels.")
+    S = holder["image_size"]
     given = {f"protocols.{name}": protocol for name, protocol in config["protocols"].items()}
     for name, size in {"image_size": config["image_size"], **{f"{n}.image_size": p.get("image_size", S) for n, p in given.items()}}.items():
         if size != S:
@@ -121,9 +124,9 @@ def read_sheet(path: str | Path, config: Mapping[str, Any]) -> list[Arm]:
     try:
         with open(path, encoding="utf-8", newline="") as file:
             rows = list(csv.DictReader(file, delimiter="\t"))
-    except OSError as error:
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise BadConfig(
-            f"expected a sheet of experiments at {path}, but it cannot be read ({error.strerror}): correct tables in the configuration."
+            f"expected a sheet of experiments at {path}, but it cannot be read ({error}): write it as UTF-8 text, or correct tables."
         ) from error
     arms = [read_arm(row, f"{path} line {line}", config) for line, row in enumerate(rows, start=2)]
     names = [arm.row for arm in arms]
