@@ -14,7 +14,6 @@ import argparse
 import csv
 import io
 import json
-import math
 import re
 import sys
 import tempfile
@@ -28,10 +27,9 @@ from dtr import cli
 from dtr.errors import BadRecord, DtrError
 from dtr.provenance import read_json, write_json
 from dtr.stages import STAGES
+from dtr.workflow.difference import first_difference
 
 HOME = Path(__file__).resolve().parents[3] / "tests/workflow/fingerprints"
-RELATIVE, ABSOLUTE = 3e-3, 3e-4
-"""Two numbers are the same when they differ by less than this."""
 STEPS = 10
 """Rows of a long array that are looked at: further on, contacts amplify rounding."""
 PASSING = re.compile(r"[0-9a-f]{16}([0-9a-f]{48})?|.*[/\\].*|\d{4}-\d\d-\d\dT.*")
@@ -250,24 +248,6 @@ READERS: dict[str, Callable[[Path], Any]] = {
 
 
 # --- comparing --------------------------------------------------------------------------------------------------------------------------
-
-
-def first_difference(old: Any, new: Any, where: str = "") -> str | None:
-    """Where two fingerprints first differ, and how; None when they do not."""
-    if isinstance(old, Mapping) and isinstance(new, Mapping):
-        for key in sorted({*old, *new}):
-            if key not in old or key not in new:
-                return f"{where}/{key} is {'new' if key in new else 'gone'}"
-            if (found := first_difference(old[key], new[key], f"{where}/{key}")) is not None:
-                return found
-        return None
-    if isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
-        return next(
-            (found for i, pair in enumerate(zip(old, new, strict=True)) if (found := first_difference(*pair, f"{where}/{i}"))), None
-        )
-    numeric = all(isinstance(value, int | float) and not isinstance(value, bool) for value in (old, new))
-    same = math.isclose(old, new, rel_tol=RELATIVE, abs_tol=ABSOLUTE) if numeric else old == new
-    return None if same else f"{where}: {old!r:.60} became {new!r:.60}"
 
 
 def check(stage: str, now: Any, record: Mapping[str, Any]) -> None:

@@ -63,12 +63,12 @@ def play(policy: Path, chosen: Sequence[Episode], protocol: Protocol, workers: i
     from dtr.policies.compression import executed, kernels_of
     from dtr.policies.file import load_policy
     from dtr.provenance import sha256_file
+    from dtr.rollout.arena import local
     from dtr.rollout.inference import build_inference
     from dtr.rollout.run import plan
     from dtr.rollout.session import Session
-    from dtr.sim.suites import suite
 
-    tasks, loaded = suite(chosen[0].suite), load_policy(policy)
+    tasks, loaded = local(chosen[0].suite).suite, load_policy(policy)
     infer = build_inference(
         executed(loaded.policy, kernels_of(loaded.header)), loaded.processor, protocol, [t.language for t in tasks.tasks]
     )

@@ -36,7 +36,7 @@ def draw(files: Sequence[Path]) -> Figure:
             label(ax, [arm for arm in arms if low <= 100 * arm["average"]["value"] <= high], high - low)
             ax.set_ylim(low, high)
             ax.set_xlim(0, 105)
-        tear(grid[:, column])
+        tear(list(grid[:, column]))
         grid[0, column].set_title(model)
         grid[-1, column].set_xlabel("FLOPs kept, %")
     figure.supylabel("success, mean of the suites, %", fontsize=8)
