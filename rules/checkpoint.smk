@@ -9,13 +9,15 @@ rule checkpoint:
     wildcard_constraints:
         policy=targets.of_origin("policies", "pretraining"),
     threads: 1 if targets.device else 2
+    resources:
+        gpu=lambda w: targets.gpus(w.policy),
     params:
         stage=lambda w: token(
             "checkpoint",
             *targets.rendering(config["policies"][w.policy]["pretraining"]["data"]),
         ),
         pictures=targets.pictures(),
-        device=targets.device,
+        device=lambda w: targets.training(w.policy),
         policy=lambda w: targets.policy_json(w.policy),
         recipe=lambda w: targets.recipe_json(
             config["policies"][w.policy]["pretraining"]["recipe"]

@@ -12,10 +12,12 @@ rule recover:
     wildcard_constraints:
         recipe=targets.recipes(),
     threads: 1 if targets.device else 2
+    resources:
+        gpu=lambda w: targets.gpus(w.policy),
     params:
         stage=lambda w: token("recover", "drop", *targets.rendering(w.data)),
         pictures=targets.pictures(),
-        device=targets.device,
+        device=lambda w: targets.training(w.policy),
         recipe=lambda w: targets.recipe_json(w.recipe),
         state=f"{paths.WORK}/{{cut}}/{{data}}.{{recipe}}/seed{{seed}}/{version('recover')}",
     shell:

@@ -40,6 +40,16 @@ def assert_stated(stated, released, where):
             assert value == released[name], f"{where}.{name}"
 
 
+def test_gpus_must_be_there_and_share_the_shards():
+    config = config_of("paper")
+    config["recipes"]["recover"] |= {"shards": 2}
+    with pytest.raises(BadConfig, match="openvla_oft takes 4 GPUs, recipe recover has 2 shards: set a multiple of 4"):
+        read_sheet(ROOT / config["tables"]["table1"], config)
+    config["device"] = "cpu"
+    with pytest.raises(BadConfig, match=r"policies\.openvla_oft\.gpus is 4, but device is no GPU"):
+        check_config(config)
+
+
 def break_key(config):
     config["recipies"] = config.pop("recipes")
 

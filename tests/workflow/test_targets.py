@@ -37,6 +37,16 @@ def test_a_live_sample_shares_policies_but_no_record_and_no_result(targets):
     assert not set(targets.cells("table1", "")) & set(targets.cells("table1", "/live-n50"))
 
 
+def test_what_trains_on_gpus_is_told_so_and_nothing_else_is_told_anything(targets):
+    assert targets.training("openvla_oft") == targets.scoring("four") == targets.device == "" and targets.gpus("openvla_oft") == 0
+    paper = Targets(yaml.safe_load((ROOT / "config/paper.yaml").read_text()), str(ROOT))
+    assert paper.training("pi05") == "--device cuda --gpus 4" and paper.training("openvla_oft_spatial") == paper.device == "--device cuda"
+    assert (paper.gpus("pi05"), paper.gpus("openvla_oft_spatial")) == (4, 1)
+    assert paper.scoring("four") == "--device cuda --precision bf16"
+    paper.config["policies"]["pi05"]["recompute"] = True
+    assert paper.training("pi05") == "--device cuda --gpus 4 --recompute"
+
+
 def test_the_average_needs_every_suite_and_seed(targets):
     arm = targets.arm("table1", "openvla_oft.baseline")
     assert [Path(path).stem for path in targets.episodes(arm, "average", "")] == list(targets.config["suites"].values())

@@ -27,7 +27,7 @@ from dtr.errors import BadConfig
 from dtr.policies.decoder import Rotation, rotate
 from dtr.policies.parts import PartedBlock
 from dtr.policies.settings import check_sizes
-from dtr.policies.stack import Stack
+from dtr.policies.stack import Stack, residual
 from dtr.policies.stack_config import StackConfig
 
 
@@ -185,7 +185,7 @@ class QwenViT(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """(R, 3, S, S) -> (R, P, D)."""
-        x = self.tokens(images)
+        x = residual(self.tokens(images))
         y: Tensor = self.stack(x, *self.context(x))
         return y
 

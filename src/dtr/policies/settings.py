@@ -14,6 +14,9 @@ from dtr.errors import BadConfig
 C = TypeVar("C")
 OPTIONAL = "optional"
 
+PRECISIONS = ("bf16",)
+"""What may be asked for besides float32."""
+
 
 def optional(default: Any) -> Any:
     """A field that `plain` leaves out where it has its default, so that what was written before the field existed keeps its digest."""

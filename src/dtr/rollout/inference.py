@@ -16,6 +16,7 @@ import torch
 
 from dtr.errors import BadConfig
 from dtr.policies.base import Observation, Policy
+from dtr.policies.precision import lower
 from dtr.policies.processor import EXACT, Processor
 from dtr.rollout.protocol import Protocol
 from dtr.rollout.worker import Array
@@ -60,7 +61,7 @@ def build_inference(policy: Policy, processor: Processor, protocol: Protocol, in
             "set its image_size."
         )
     torch.set_num_threads(1)
-    return Inference(policy, processor, protocol.batch, instructions)
+    return Inference(lower(policy, protocol.precision), processor, protocol.batch, instructions)
 
 
 def action_gap(policy: Policy, processor: Processor, requests: Sequence[tuple[Frame, str]], sizes: Sequence[int]) -> Mapping[int, float]:

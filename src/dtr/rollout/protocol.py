@@ -48,6 +48,8 @@ class Protocol:
     """Indices of the tasks to run; all of the suite's when None."""
     image_path: str = "exact"
     """How the policy makes its picture of the rendered one (`dtr.policies.image_path`); its own must be the same."""
+    precision: str | None = None
+    """"bf16": the policy is asked in bfloat16 (`dtr.policies.precision`); float32 when None."""
 
     @classmethod
     def from_dict(cls, value: Mapping[str, Any], where: str = "the protocol") -> Protocol:
@@ -80,7 +82,8 @@ class Protocol:
     def to_dict(self) -> dict[str, Any]:
         """The JSON value that `from_dict` reads."""
         values = asdict(self) | {"tasks": None if self.tasks is None else list(self.tasks)}
-        return {key: value for key, value in values.items() if key != "image_path" or value != "exact"}
+        unset = {"image_path": "exact", "precision": None}  # older records have no such keys
+        return {key: value for key, value in values.items() if key not in unset or value != unset[key]}
 
     def limit(self, suite: str, default: int) -> int:
         """Control steps after which an episode of `suite` has failed, where `default` is the suite's own number."""
@@ -90,7 +93,8 @@ class Protocol:
 
     def conditions(self, max_steps: int, scenes: str) -> str:
         """Digest of what must be equal for two episodes on one initial state to be comparable. `scenes`: the suite's own digest."""
-        parts = ("seed", "chunk", "batch", "settle_steps", "image_size", *(() if self.image_path == "exact" else ("image_path",)))
+        later = (*(() if self.image_path == "exact" else ("image_path",)), *(("precision",) if self.precision else ()))
+        parts = ("seed", "chunk", "batch", "settle_steps", "image_size", *later)
         return digest({part: getattr(self, part) for part in parts} | {"max_steps": max_steps, "scenes": scenes})
 
     def row(self, task_index: int, init_state: int) -> int:

@@ -28,6 +28,8 @@ def check_config(config: Mapping[str, Any]) -> None:
         require("mixture", calibration["data"], config["data"], f"calibrations.{name}.data names it.")
     for name, policy in config["policies"].items():
         require("calibration", policy["calibration"], config["calibrations"], f"policies.{name}.calibration names it.")
+        if "gpus" in policy and not str(config.get("device", "cpu")).startswith("cuda"):
+            raise BadConfig(f"policies.{name}.gpus is {policy['gpus']}, but device is no GPU: write device: cuda, or leave gpus out.")
         if "pretraining" in policy:
             require("mixture", policy["pretraining"]["data"], config["data"], f"policies.{name}.pretraining.data names it.")
             require("recipe", policy["pretraining"]["recipe"], config["recipes"], f"policies.{name}.pretraining.recipe names it.")
@@ -156,6 +158,11 @@ def read_arm(row: Mapping[str, str], where: str, config: Mapping[str, Any]) -> A
     require("mixture", cells["data"], config["data"], f"{where} names it.")
     require("recipe", cells["recipe"], config["recipes"], f"{where} names it.")
     require("protocol", cells["protocol"], config["protocols"], f"{where} names it.")
+    gpus, shards = config["policies"][cells["policy"]].get("gpus", 1), Recipe.from_dict(config["recipes"][cells["recipe"]]).shards
+    if shards % gpus:
+        raise BadConfig(
+            f"{where}: {cells['policy']} takes {gpus} GPUs, recipe {cells['recipe']} has {shards} shards: set a multiple of {gpus}."
+        )
     try:
         parse_cut(cells["cut"])
     except UnknownName as error:

@@ -167,6 +167,21 @@ class Targets:
         """The argument that names the device of training, scoring and inference, where the configuration does."""
         return f"--device {self.config['device']}" if "device" in self.config else ""
 
+    def gpus(self, policy: str) -> int:
+        """GPUs that training this policy takes."""
+        return int(self.config["policies"][policy].get("gpus", 1)) if self.device.startswith("--device cuda") else 0
+
+    def training(self, policy: str) -> str:
+        """The arguments that say what this policy is trained on: `device`, and how many GPUs where the configuration says so."""
+        entry = self.config["policies"][policy]
+        gpus = f" --gpus {entry['gpus']}" if "gpus" in entry else ""
+        return f"{self.device}{gpus}{' --recompute' if entry.get('recompute') else ''}"
+
+    def scoring(self, calibration: str) -> str:
+        """The arguments that say where and in which precision importance is scored."""
+        entry = self.config["calibrations"][calibration]
+        return self.device + (f" --precision {entry['precision']}" if "precision" in entry else "")
+
     def words(self) -> str:
         """Every word of every suite's instructions: what a policy that is trained here must be able to read later on."""
         names = sorted({*self.config["demos"], *self.config["suites"].values()})
