@@ -10,6 +10,7 @@ from snakemake.exceptions import WorkflowError
 from snakemake.utils import min_version
 
 from dtr.errors import DtrError
+from dtr.sim.perturbations.variant import split
 from dtr.sim.suites import suite_digest
 from dtr.stages import token, version
 from dtr.workflow import paths
@@ -56,6 +57,7 @@ include: "rules/score.smk"
 include: "rules/drop.smk"
 include: "rules/recover.smk"
 include: "rules/compress.smk"
+include: "rules/canary.smk"
 include: "rules/rollout.smk"
 include: "rules/cost.smk"
 include: "rules/latency.smk"

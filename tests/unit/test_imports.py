@@ -32,8 +32,8 @@ ARROWS = {
     "report": {"cost", "dropping", "importance", "policies", "recovery", "rollout"},
 } | {name: set() for name in GROUND}
 """Part of dtr -> the parts that it may import beside GROUND. Parts that are not named here are at the top: nothing below imports them."""
-NEEDS = {"policies": {"torch", "numpy", "safetensors", "PIL"}, "wire": {"numpy", "safetensors"}}
-"""Foreign environments import these parts."""
+NEEDS = {"policies": {"torch", "numpy", "safetensors", "PIL", "simplejpeg"}, "wire": {"numpy", "safetensors"}}
+"""Foreign environments import these parts. Pillow and simplejpeg read and write JPEG (dtr.policies.tensorflow_pictures)."""
 
 
 def part(module: str) -> str:

@@ -44,7 +44,7 @@ def test_the_shorter_side_is_boxed() -> None:
 
 def test_a_picture_of_the_policy_s_size_stays_as_it_is() -> None:
     image = squares(8, 1)
-    for name in IMAGE_PATHS:
+    for name in IMAGE_PATHS.keys() - {"oft", "lingbot"}:  # these two go through JPEG
         np.testing.assert_array_equal(image_path(name)(image, 8), image)
     with pytest.raises(BadConfig, match="resizes nothing: expected 4 x 4 pixels, got 8 x 8"):
         image_path("exact")(image, 4)

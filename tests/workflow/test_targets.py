@@ -3,6 +3,7 @@
 import json
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -162,3 +163,37 @@ def test_figures_and_claims_take_what_runs(smoke):
     claimed = exhibits.claimed()
     assert "results/smoke/cells/table2/openvla_oft.half.language.mlp.average.json" in claimed
     assert not any("pi05" in cell or "goal" in cell for cell in claimed)
+
+
+def test_a_table_of_perturbations_asks_for_every_suite_under_each(targets):
+    columns = ["size", "camera", "noise", "average"]
+    tables = {"table1": targets.config["tables"]["table1"], "table6": {"sheet": targets.config["tables"]["table1"], "columns": columns}}
+    variants = {"camera": ["camera-1", "camera-3"], "noise": ["noise-2+blank"]}
+    plus = Targets({**targets.config, "tables": tables, "variants": variants}, str(ROOT))
+    assert plus.columns("table6") == columns and plus.columns("table1") == targets.columns("table1")
+    arm = plus.arm("table6", "openvla_oft.baseline")
+    folder = "artifacts/embedded/openvla_oft/none/four.recover/seed0/rollouts/closed-n50"
+    assert plus.episodes(arm, "noise", "", "table6")[0] == f"{folder}/embedded_spatial+noise-2+blank.jsonl"
+    assert len(plus.episodes(arm, "camera", "", "table6")) == 8 and len(plus.episodes(arm, "average", "", "table6")) == 12
+    assert plus.episodes(arm, "average", "", "table1") == targets.episodes(arm, "average", "")
+    known = plus.constraints()
+    records = [Path(path).stem for path in plus.episodes(arm, "camera", "", "table6")]
+    assert all(re.fullmatch(rf"(?:{known['suite']})(?:{known['variant']})", record) for record in records)
+    with pytest.raises(UnknownName, match=r"unknown column 'camra'.*did you mean 'camera'"):
+        Targets({**plus.config, "tables": {"t": {"sheet": tables["table1"], "columns": ["camra"]}}}, str(ROOT))
+    with pytest.raises(UnknownName, match=r"unknown variant 'suite.camera-9'"):
+        Targets({**plus.config, "variants": {"camera": ["camera-9"]}}, str(ROOT))
+
+
+def test_the_paper_s_table_6_is_planned_with_its_canary(targets):
+    paper = Targets(yaml.safe_load((ROOT / "config/paper.yaml").read_text()), str(ROOT))
+    arm = paper.arm("table6", "pi05.gateprobe9")
+    records = paper.episodes(arm, "average", "", "table6")
+    assert len(records) == len(set(records)) == 7 * 5 * 4
+    assert records[0].endswith("/pi05/language-gateprobe-9/four.flow_recover/seed0/rollouts/plus-n5/libero_spatial+camera-1.jsonl")
+    assert json.loads(paper.protocol_json("plus-n5"))["image_path"] == "openpi"
+    wanted = paper.canary(SimpleNamespace(policy="pi05", protocol="plus-n5"))
+    assert wanted == ["artifacts/paper/pi05/none/four.flow_recover/seed0/canary/plus-n5.json"]
+    assert targets.canary(SimpleNamespace(policy="openvla_oft", protocol="closed-n50")) == []
+    assert json.loads(paper.reported("table6", "pi05.gateprobe17", "robot"))["value"] == 0.321
+    assert paper.reported("table6", "pi05.gateprobe17", "noise") == "null"

@@ -4,7 +4,7 @@ What a class of policies was trained with stands in SPOKEN, by class and prompt;
 tell none of it, and a wrong one costs all success without a word; what the checkpoint's own files state of it is compared and refused.
 
                   prompt                                                       pictures    gripper
-    openvla_oft   "In: What action should the robot take to ...?"              exact       1 = open, decided at 0.5
+    openvla_oft   "In: What action should the robot take to ...?"              oft         1 = open, decided at 0.5
     pi05          text: BOS, the instruction, and "\\n" encoded apart           openpi      raw
                   text_state: "Task: ..., State: 12 200 ...;\\nAction: "
                   text_padded_state: the same, 32 numbers (lerobot's port)
@@ -46,7 +46,7 @@ DERIVED = ("tokenizer", "actions_bounds", "proprio_bounds", "image_size", "chunk
 
 _PI05 = {"image_path": "openpi"}
 SPOKEN: Mapping[tuple[str, str], Mapping[str, Any]] = {
-    ("openvla_oft", "question"): {},
+    ("openvla_oft", "question"): {"image_path": "oft"},
     ("pi05", "text"): {**_PI05, "state": "none", "prompt": "{instruction}", "end": "\n"},
     ("pi05", "text_state"): {**_PI05, "state": "text", "prompt": PROMPT},
     ("pi05", "text_padded_state"): {**_PI05, "state": "text", "prompt": PROMPT, "state_numbers": 32, "image_path": "lerobot"},

@@ -132,6 +132,10 @@ class FlowProcessor(Processor):
         ids = self.tokenizer.encode(self.prompt.format(instruction=cleaned, state=said))
         return [*([self.bos] if self.bos >= 0 else []), *ids, *(self.tokenizer.encode(self.end) if self.end else [])]
 
+    def gripper_rule(self) -> str:
+        """`raw` or `sign`."""
+        return self.gripper
+
     def targets(self, actions: ArrayLike) -> Tensor:
         """(..., A) -> (..., D) float32; the gripper is the environment's -1 or +1, normalised as its mask says."""
         return padded(self.actions_bounds.normalise(actions, clip=False, epsilon=EPSILON), self.padded_dim)

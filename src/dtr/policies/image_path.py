@@ -4,6 +4,8 @@
     openpi     x' = bilinear(x, S), letter-boxed         pi0.5: Pillow, with antialias; openpi-client `image_tools.py`
     lerobot    x' = four nearest(x, S), letter-boxed     lerobot 0.4.4 `modeling_pi05.py`: no antialias, not rounded; border -1 of [0, 1]
     gigabrain  the same in a black border                giga-models `giga_brain_0_utils.py`
+    oft        JPEG, Lanczos3, centre crop               OpenVLA-OFT: `dtr.policies.tensorflow_pictures`
+    lingbot    JPEG, Lanczos3                            LingBot-VLA's LIBERO client
 
 A policy was trained behind one path, and behind another it fails without a word. So its processor names its own and goes it, a protocol
 names the one of its pictures, and a pair that differs is refused (`dtr.rollout.inference`).
@@ -22,6 +24,7 @@ from PIL import Image
 from torch.nn import functional as F
 
 from dtr.errors import BadConfig, unknown
+from dtr.policies.tensorflow_pictures import lingbot, oft
 
 Pictures = NDArray[Any]
 """(..., H, W, 3): bytes, or float32 in the units of bytes."""
@@ -86,3 +89,4 @@ def boxed(image: Pictures, size: int, border: float) -> Pictures:
 
 
 IMAGE_PATHS: dict[str, Path] = {"exact": exact, "openpi": openpi, "lerobot": lerobot, "gigabrain": gigabrain}
+IMAGE_PATHS |= {"oft": oft, "lingbot": lingbot}

@@ -72,6 +72,10 @@ class Processor(ABC):
     def text_length(self, instruction: str) -> int:
         """Text tokens of one request."""
 
+    def gripper_rule(self) -> str:
+        """What is done to a predicted gripper: `threshold` (which side of the middle), `raw` or `sign`."""
+        return "threshold"
+
     def pictures(self, slots: int) -> int:
         """Pictures of one request to a model of `slots` images."""
         return slots

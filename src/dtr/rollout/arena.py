@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from dtr.rollout.worker import Array, Factory, build_simulator
+from dtr.sim.assets import mark
+from dtr.sim.perturbations.played import under
+from dtr.sim.perturbations.variant import split
 from dtr.sim.suites import Suite, Task, initial_states, suite, suite_digest
 
 
@@ -21,6 +24,8 @@ class Arena:
     most: int = 0
 
 
-def local(name: str) -> Arena:
-    """The suite called `name`, in our simulator. Raises UnknownName, MissingAssets."""
-    return Arena(suite(name), initial_states, build_simulator, suite_digest(name))
+def local(label: str) -> Arena:
+    """The suite of `<suite>[+<variant>]`, in our simulator. Raises UnknownName, MissingAssets."""
+    name, variant = split(label)
+    tasks = replace(under(suite(name), variant), assets=mark(name))
+    return Arena(tasks, initial_states, build_simulator, suite_digest(name))

@@ -18,6 +18,8 @@ from dtr.rollout.protocol import Protocol
 from dtr.rollout.remote import check_shapes, remote
 from dtr.rollout.session import Session
 from dtr.rollout.worker import Array, Order
+from dtr.sim.perturbations.played import told
+from dtr.sim.perturbations.variant import split
 from dtr.sim.suites import Suite, Task, initial_states
 
 FILMED_FAILURES = 12
@@ -28,9 +30,11 @@ def add_parser(verbs: Any) -> None:
     p = verbs.add_parser("rollout", help="roll a policy out on a suite, one record an episode (resumable)")
     p.add_argument("--policy", type=Path, required=True, help="policy file")
     where = p.add_mutually_exclusive_group(required=True)
-    where.add_argument("--suite", help="suite, for example embedded_spatial")
+    where.add_argument("--suite", help="suite, for example embedded_spatial, or with a variant: embedded_goal+camera-3")
     where.add_argument("--robot", metavar="ADDRESS", help="HOST:PORT or Unix socket of a robot or foreign simulator (docs/serving.md)")
-    p.add_argument("--protocol", required=True, help="JSON file or inline JSON; see schemas/protocol.schema.json")
+    p.add_argument("--perturbation", help="with --suite: what is changed, and how much, as camera-3 (dtr.sim.perturbations)")
+    p.add_argument("--instruction", help="with --suite: what the policy is told instead of its instruction: blank, swapped or shuffled")
+    p.add_argument("--protocol", required=True, help="official name (oft-8of8-seed0), JSON file or inline JSON")
     p.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="simulator processes (default: cores); no result depends on it")
     p.add_argument("--state-dir", type=Path, required=True, help="folder for finished episodes of an unfinished run")
     p.add_argument("--out", type=Path, required=True, help="episodes, one JSON a line")
@@ -49,7 +53,7 @@ def run(args: argparse.Namespace) -> None:
 
     started = time.time()
     protocol = Protocol.read(args.protocol)
-    arena, robot = remote(args.robot) if args.robot else (local(args.suite), None)
+    arena, robot = remote(args.robot) if args.robot else (local(label(args)), None)
     tasks = arena.suite
     if args.workers < 1:
         raise BadConfig(f"expected at least 1 worker, got --workers {args.workers}.")
@@ -64,7 +68,7 @@ def run(args: argparse.Namespace) -> None:
             loaded.processor.action_dim,
         )
     policy = executed(loaded.policy, kernels_of(loaded.header))
-    infer = build_inference(policy, loaded.processor, protocol, [task.language for task in tasks.tasks])
+    infer = build_inference(policy, loaded.processor, protocol, instructions(tasks, orders))
     workers = min(args.workers, arena.most or args.workers)
     session = Session(infer, protocol, tasks, sha256_file(args.policy)[:16], workers, args.hang_s, arena.factory, arena.scenes)
     episodes = session.roll_out(orders, args.state_dir, args.out)
@@ -77,6 +81,13 @@ def run(args: argparse.Namespace) -> None:
     report(episodes, args.out)
     if args.video:
         session.film([o for o in orders if o.key in (chosen or failures(episodes))], {e.key: e for e in episodes}, args.video)
+
+
+def label(args: argparse.Namespace) -> str:
+    """The suite with its variant, in one text. Raises UnknownName."""
+    text = "+".join(part for part in (args.suite, args.perturbation, args.instruction) if part)
+    split(text)
+    return text
 
 
 def plan(protocol: Protocol, tasks: Suite, states: Callable[[Task], Array] = initial_states) -> list[Order]:
@@ -106,7 +117,19 @@ def plan_task(protocol: Protocol, tasks: Suite, task: Task, states: Callable[[Ta
         )
     limit = protocol.limit(tasks.name, tasks.max_steps)
     keys = [Key(tasks.name, task.index, i, protocol.seed) for i in range(protocol.trials)]
-    return [Order(key, task, known[key.init_state], limit, protocol.settle_steps, protocol.image_size) for key in keys]
+    return [
+        Order(
+            key, task, known[key.init_state], limit, protocol.settle_steps, protocol.image_size,
+            told=told(tasks, task, key.seed, key.init_state) if str(tasks.variant) else None,
+        )
+        for key in keys
+    ]  # fmt: skip
+
+
+def instructions(tasks: Suite, orders: Iterable[Order]) -> list[str]:
+    """All that a policy may be told in this suite, the tasks' own too: the longest sets the text's length."""
+    own = [task.language for task in tasks.tasks]
+    return own + sorted({order.instruction for order in orders} - set(own))
 
 
 def film_key(text: str, tasks: Suite, protocol: Protocol) -> Key:

@@ -63,15 +63,22 @@ Factory = Callable[["Task", int], SimulatorLike]
 
 
 def build_simulator(task: Task, image_size: int) -> SimulatorLike:
-    """The real one (2 to 3 s)."""
+    """The real one (2 to 3 s), under the task's perturbation if it has one."""
     from dtr.sim.simulator import Simulator
 
+    if task.perturbation is not None:
+        from dtr.sim.perturbations.disturbed import Disturbed
+
+        return Disturbed(task, image_size=image_size)
     return Simulator(task, image_size=image_size)
 
 
 @dataclass(frozen=True)
 class Order:
-    """An episode to play: where it starts and when it has failed. `film`: also render every step of it."""
+    """An episode to play: where it starts and when it has failed. `film`: also render every step of it.
+
+    `told`: what the policy is told; None: the task's own instruction.
+    """
 
     key: Key
     task: Task
@@ -80,6 +87,12 @@ class Order:
     settle_steps: int
     image_size: int
     film: bool = False
+    told: str | None = None
+
+    @property
+    def instruction(self) -> str:
+        """What the policy is told."""
+        return self.task.language if self.told is None else self.told
 
 
 @dataclass(frozen=True)

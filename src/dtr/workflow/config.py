@@ -16,6 +16,8 @@ from dtr.errors import BadConfig, DtrError, UnknownName, unknown
 from dtr.hub.manifest import read_manifest
 from dtr.records import schema
 from dtr.recovery.recipe import Recipe
+from dtr.rollout.official import resolved
+from dtr.sim.perturbations.variant import split
 
 
 def check_config(config: Mapping[str, Any]) -> None:
@@ -36,7 +38,12 @@ def check_config(config: Mapping[str, Any]) -> None:
         if "hub" in policy:
             check_published(name, policy, config["data"])
     for name, protocol in config["protocols"].items():
-        check({"name": name, **protocol}, "protocol", f"protocols.{name}")
+        check(resolved({"name": name, **protocol}, f"protocols.{name}"), "protocol", f"protocols.{name}")
+    for name, variants in config.get("variants", {}).items():
+        if name in config["suites"]:
+            raise BadConfig(f"variants.{name}: suites has a column of this name too: give it another.")
+        for variant in variants:
+            split(f"suite+{variant}")
     for name, policy in config["policies"].items():
         if "pretraining" in policy:  # a published policy makes its pictures of those that are drawn (`image_path`)
             check_shapes(config, f"policies.{name}.model", policy["model"])
@@ -53,7 +60,7 @@ def check_shapes(config: Mapping[str, Any], where: str, model: Mapping[str, Any]
     if not isinstance(holder, Mapping) or "image_size" not in holder:
         raise BadConfig(f"{where} must say image_size, itself or in vision, it does not: add the side of its pictures in pixels.")
     S = holder["image_size"]
-    given = {f"protocols.{name}": protocol for name, protocol in config["protocols"].items()}
+    given = {f"protocols.{name}": resolved(protocol, name) for name, protocol in config["protocols"].items()}
     for name, size in {"image_size": config["image_size"], **{f"{n}.image_size": p.get("image_size", S) for n, p in given.items()}}.items():
         if size != S:
             raise BadConfig(f"{where}.image_size is {S}, but {name} is {size}: make them equal.")

@@ -3,6 +3,7 @@
 scale       smoke | embedded | paper
 kernels     "" = dense; "-int8", "-sparse24": the arm's `method`. An arm with a method has it in its recipe's part: `recover.int8`
 sample      "" = all initial states of the protocol; "/live-n5" = a sample of 5 a task, rolled out on this machine, never in the cache
+variant     "" = the suite as it is; "+camera-3", "+blank": dtr.sim.perturbations.variant
 protocol    <name>-n<trials>, for a live sample <name>-n<trials>-live
 """
 
@@ -18,7 +19,8 @@ COST = CUT + "/cost.json"
 LATENCY = CUT + "/latency{kernels}.json"
 ARM = CUT + "/{data}.{recipe}/seed{seed}"
 RECOVERED = ARM + "/recovered.safetensors"
-ROLLOUT = ARM + "/rollouts/{protocol}/{suite}.jsonl"
+ROLLOUT = ARM + "/rollouts/{protocol}/{suite}{variant}.jsonl"
+CANARY = ARM + "/canary/{protocol}.json"
 RESULTS = "results/{scale}{sample}"
 CELL = RESULTS + "/cells/{table}/{row}.{column}.json"
 TABLE = RESULTS + "/{table}.csv"

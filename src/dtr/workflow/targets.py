@@ -16,6 +16,8 @@ from dtr.errors import unknown
 from dtr.policies.tokenizer import words_of
 from dtr.provenance import digest
 from dtr.report.reported import reported
+from dtr.rollout.official import resolved
+from dtr.sim.perturbations.variant import PATTERN
 from dtr.sim.suites import suite
 from dtr.workflow import paths
 from dtr.workflow.config import Arm, check_config, read_sheet
@@ -29,7 +31,7 @@ METHODS = ("zero_shot", "int8", "sparse24")
 """What may stand in an arm's recipe after a dot: dtr.dropping.compress instead of recovery."""
 SAMPLE = r"(?:/live-n[1-9]\d*)?"
 """Of a path: nothing, or the live sample. See dtr.workflow.paths."""
-PROTOCOL = r"[a-z][a-z0-9_]*-n[1-9]\d*(?:-live)?"
+PROTOCOL = r"[a-z][a-z0-9_]*(?:-[a-z0-9_]+)*-n[1-9]\d*(?:-live)?"
 FULL_TRIALS = 50
 
 
@@ -47,7 +49,8 @@ class Targets:
         check_config(self.config)
         for table in self.sheets:
             for column in self.columns(table):
-                if column not in (known := (*SIZES, *TRAINING, *SPEED, *TASK, *self.config["suites"], AVERAGE)):
+                known = (*SIZES, *TRAINING, *SPEED, *TASK, *self.config["suites"], *self.config.get("variants", {}), AVERAGE)
+                if column not in known:
                     raise unknown("column", column, known, f"tables.{table}.columns names it.")
 
     @property
@@ -74,6 +77,10 @@ class Targets:
         names = [re.escape(name) for name, arms in self.sheets.items() if any(arm.scales for arm in arms) == gaps]
         return "|".join(names) or "(?!)"
 
+    def rates(self) -> str:
+        """A regular expression of the columns that are success rates."""
+        return "|".join(re.escape(name) for name in [*self.config["suites"], *self.config.get("variants", {}), AVERAGE])
+
     def constraints(self) -> dict[str, str]:
         """Regular expressions of the wildcards, so that a path means one thing and an unknown name matches nothing."""
         names = {
@@ -86,7 +93,7 @@ class Targets:
             "row": [arm.row for table in self.sheets for arm in self.running(table)],
         }
         fixed = {key: "|".join(re.escape(name) for name in sorted(values)) for key, values in names.items()}
-        free = {"cut": r"[a-z0-9_.+-]+", "seed": r"\d+", "metric": "[a-z_]+", "protocol": PROTOCOL, "sample": SAMPLE}
+        free = {"cut": r"[a-z0-9_.+-]+", "seed": r"\d+", "metric": "[a-z_]+", "protocol": PROTOCOL, "sample": SAMPLE, "variant": PATTERN}
         free |= {"recipe": f"(?:{self.recipes()}|{self.methods()})", "kernels": "(?:-int8|-sparse24)?"}
         return fixed | free | {"scale": re.escape(self.scale)}
 
@@ -112,7 +119,7 @@ class Targets:
     def protocol(self, arm: Arm, sample: str) -> str:
         """The protocol's part of the paths of an arm's episode records, for all initial states or a live sample."""
         if not sample:
-            return f"{arm.protocol}-n{self.config['protocols'][arm.protocol].get('trials', FULL_TRIALS)}"
+            return f"{arm.protocol}-n{resolved(self.config['protocols'][arm.protocol], arm.protocol).get('trials', FULL_TRIALS)}"
         return f"{arm.protocol}-n{sample.removeprefix('/live-n')}-live"
 
     def protocol_json(self, protocol: str) -> str:
@@ -120,7 +127,7 @@ class Targets:
         name, trials = re.fullmatch(r"(.+)-n(\d+)(?:-live)?", protocol).groups()  # type: ignore[union-attr]
         if name not in self.config["protocols"]:
             raise unknown("protocol", name, self.config["protocols"])
-        return json.dumps({**self.config["protocols"][name], "name": name, "trials": int(trials)}, sort_keys=True)
+        return json.dumps({**resolved(self.config["protocols"][name], name), "name": name, "trials": int(trials)}, sort_keys=True)
 
     def of_origin(self, section: str, origin: str) -> str:
         """A regular expression of the names in `section` that have the key `origin`: policies trained here or fetched, say."""
@@ -195,12 +202,28 @@ class Targets:
         ]
 
     def episodes(self, arm: Arm, column: str, sample: str, table: str = "") -> list[str]:
-        """The episode records behind a cell: one file a suite and seed. Those of steps are of all suites that the table shows."""
-        shown = [c for c in self.columns(table) if c in self.config["suites"]] if column in TASK else [column]
-        suites = list(self.config["suites"].values()) if shown in ([AVERAGE], []) else [self.config["suites"][c] for c in shown]
+        """The episode records behind a cell: one file a suite, variant and seed. The average is of what its table shows, the columns of
+        variants where it has any; steps are counted on all suites that it shows."""
+        suites, variants = self.config["suites"], self.config.get("variants", {})
+        shown = [c for c in (self.columns(table) if table else ()) if c in (suites if column in TASK else variants)]
+        shown = shown if column in (AVERAGE, *TASK) else [column]
+        played = [f"{suite}+{variant}" for c in shown if c in variants for variant in variants[c] for suite in suites.values()]
+        played = played or [suites[c] for c in shown if c in suites] or list(suites.values())
         fields = {"scale": self.scale, "policy": arm.policy, "cut": arm.cut, "data": arm.data, "recipe": trained_by(arm)}
         protocol = self.protocol(arm, sample)
-        return [paths.ROLLOUT.format(**fields, seed=seed, protocol=protocol, suite=suite) for suite in suites for seed in arm.seeds]
+        return [
+            paths.ROLLOUT.format(**fields, seed=seed, protocol=protocol, suite=label, variant="") for label in played for seed in arm.seeds
+        ]
+
+    def canary(self, wildcards: Any) -> list[str]:
+        """The canary that a rollout waits for: of the undropped arm of its policy under its protocol; none is asked for unless the
+        configuration has `canary`."""
+        undropped = [arm for arms in self.sheets.values() for arm in arms if (arm.policy, arm.cut) == (wildcards.policy, "none")]
+        if "canary" not in self.config or not undropped:
+            return []
+        arm = undropped[0]
+        fields = {"scale": self.scale, "policy": arm.policy, "cut": arm.cut, "data": arm.data, "recipe": arm.recipe, "seed": arm.seeds[0]}
+        return [paths.CANARY.format(**fields, protocol=wildcards.protocol)]
 
     def cell_arguments(self, table: str, row: str, column: str) -> str:
         """The arguments of `dtr cell` that name a cell and label its row."""
