@@ -35,7 +35,7 @@ STAGES = {
     "demonstrate": Stage(1, SIMULATOR),
     "render": Stage(1, (*SIMULATOR, "pillow", "pyarrow")),
     "checkpoint": Stage(1, MODEL),
-    "import": Stage(1, MODEL),
+    "import": Stage(2, MODEL),
     "score": Stage(1, MODEL),
     "drop": Stage(1, MODEL),
     "recover": Stage(1, MODEL),
