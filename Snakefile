@@ -4,6 +4,8 @@ One rule file a stage. What a rule passes to `dtr <verb>` is all that its output
 everything lies, config/ what is built at which scale, dtr.stages what makes a stage run again.
 """
 
+import os
+
 from snakemake.exceptions import WorkflowError
 from snakemake.utils import min_version
 
@@ -13,6 +15,7 @@ from dtr.sim.suites import suite_digest
 from dtr.stages import token, version
 from dtr.workflow import paths
 from dtr.workflow.adoption import adopt
+from dtr.workflow.exhibits import Exhibits, words
 from dtr.workflow.running import alone
 from dtr.workflow.targets import Targets
 
@@ -27,6 +30,7 @@ if (
 
 try:
     targets = Targets(config, workflow.basedir)
+    exhibits = Exhibits(targets)
     adopt(targets.scale)
 except DtrError as error:
     raise WorkflowError(str(error))
@@ -53,11 +57,16 @@ include: "rules/score.smk"
 include: "rules/stability.smk"
 include: "rules/drop.smk"
 include: "rules/recover.smk"
+include: "rules/compress.smk"
 include: "rules/canary.smk"
 include: "rules/rollout.smk"
 include: "rules/cost.smk"
+include: "rules/latency.smk"
 include: "rules/cell.smk"
 include: "rules/table.smk"
+include: "rules/verdict.smk"
+include: "rules/figure.smk"
+include: "rules/report.smk"
 
 
 onstart:

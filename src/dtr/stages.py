@@ -40,10 +40,14 @@ STAGES = {
     "stability": Stage(1, MODEL),
     "drop": Stage(1, MODEL),
     "recover": Stage(1, MODEL),
+    "compress": Stage(1, MODEL),
     "rollout": Stage(1, (*MODEL, *SIMULATOR)),
     "cost": Stage(1, MODEL),
     "cell": Stage(1, (*NUMBERS, "scipy")),
     "table": Stage(1, NUMBERS),
+    "verdict": Stage(1, (*NUMBERS, "scipy")),
+    "figure": Stage(1, (*NUMBERS, "scipy", "matplotlib")),
+    "report": Stage(1, (*NUMBERS, "jinja2")),
 }
 
 
