@@ -14,8 +14,9 @@ from dtr.errors import BadConfig, Interrupted
 def test_the_verbs_are_these():
     assert list(cli.VERBS) == [
         "fetch", "import", "export", "checkpoint", "demonstrate", "render", "score", "stability",
-        "drop", "recover", "rollout", "serve", "canary", "cost", "latency", "cell", "table",
-        "parity", "assets", "sim-check", "doctor", "bench", "suites", "store",
+        "drop", "recover", "compress", "rollout", "serve", "canary", "cost", "latency",
+        "cell", "table", "verdict", "figure", "report", "parity", "assets", "sim-check",
+        "doctor", "bench", "suites", "store",
     ]  # fmt: skip
 
 
