@@ -4,12 +4,13 @@
 #   make table1 FRESH=1      recompute everything from nothing, in fresh/ (hours; resumable)
 #   make test                every check and test
 #   make bench               measured speed against plain references, and the agreement of batch sizes
+#   make image               containers/dtr.sif by Apptainer; make test-cluster tries it, alone and under Slurm (root, Debian; docs/cluster.md)
 #   make lint                linters and type checker only
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .ONESHELL:
-.PHONY: setup table1 test bench lint store
+.PHONY: setup table1 test test-cluster image bench lint store
 .DEFAULT_GOAL := table1
 
 CONFIG ?= config/embedded.yaml
@@ -45,6 +46,16 @@ lint: setup
 
 test: lint
 	@pytest
+
+# Not part of `make test`: it takes Apptainer from Debian's development branch.
+test-cluster: setup
+	@mkdir -p work
+	if pytest -v -s -m containers tests/cluster | tee work/test-cluster.log; then cp work/test-cluster.log docs/measurements/; else exit 1; fi
+
+image: setup
+	@export APPTAINER_CACHEDIR=$(CURDIR)/work/cache/apptainer
+	mkdir -p "$$APPTAINER_CACHEDIR"
+	apptainer build --bind "$(CURDIR):/srv" $(IMAGE_OPTIONS) containers/dtr.sif containers/dtr.def
 
 bench: setup
 	@dtr bench

@@ -9,6 +9,8 @@ rule checkpoint:
     wildcard_constraints:
         policy=targets.of_origin("policies", "pretraining"),
     threads: 1 if targets.device else 2
+    resources:
+        **resources_of("checkpoint", targets),
     params:
         stage=lambda w: token(
             "checkpoint",

@@ -9,6 +9,8 @@ rule recover:
     log:
         "logs/recover/{scale}.{policy}.{cut}.{data}.{recipe}.seed{seed}.log",
     threads: 1 if targets.device else 2
+    resources:
+        **resources_of("recover", targets),
     params:
         stage=lambda w: token("recover", "drop", *targets.rendering(w.data)),
         pictures=targets.pictures(),

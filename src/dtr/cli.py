@@ -55,6 +55,8 @@ def run(argv: list[str]) -> int:
     settle_process()
     try:
         arguments = parser(argv).parse_args(argv)
+        if "DTR_IMAGE_LOCK" in os.environ:  # in a container
+            importlib.import_module("dtr.workflow.image").check_inside()
         arguments.run(arguments)
     except Interrupted as stop:
         return complain(stop, 130)

@@ -25,8 +25,9 @@ import torch
 from dtr.cost import measure
 from dtr.dropping.drop import drop
 from dtr.dropping.plan import resolve
-from dtr.errors import BadConfig, MissingLibrary
+from dtr.errors import BadConfig
 from dtr.policies.base import Batch, Policy
+from dtr.policies.device import probe
 from dtr.policies.file import load_skeleton
 from dtr.policies.registry import beside, policy_class, skeleton
 from dtr.progress import Progress
@@ -54,8 +55,7 @@ def add_parser(verbs: Any) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Measure the undropped policy and every cut, in turns, and write what came out."""
-    if args.device.startswith("cuda") and not torch.cuda.is_available():
-        raise MissingLibrary(f"--device {args.device} needs a GPU that torch can use: leave it out, or run on a machine with one.")
+    probe(args.device)
     if args.batch < 1 or args.repeats < 1 or args.warmup < 0:
         raise BadConfig(f"latency expects --batch and --repeats of 1 or more, got {args.batch} and {args.repeats}.")
     name, config = shape_of(args)

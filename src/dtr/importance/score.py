@@ -28,6 +28,7 @@ from dtr.errors import BadConfig, BadDemonstrations, unknown
 from dtr.importance.gateprobe import gateprobe
 from dtr.importance.leave_one_out import loss_changes
 from dtr.policies.base import Batch, Policy
+from dtr.policies.device import probe
 from dtr.policies.file import LoadedPolicy, load_policy
 from dtr.progress import Progress
 from dtr.provenance import sha256_file, write_run_record
@@ -103,6 +104,7 @@ def run(args: argparse.Namespace) -> None:
     started = time.time()
     if args.metric not in FUNCTIONS:
         raise unknown("metric", args.metric, METRICS)
+    probe(args.device)
     loaded = load_policy(args.policy, args.device)
     check_header(loaded.header, args.policy)
     data = read_data(args.data, args.image_size or loaded.processor.image_size, args.pictures, args.processes)

@@ -22,6 +22,7 @@ from dtr.data.pictures import read_data
 from dtr.errors import BadConfig
 from dtr.policies.base import Policy
 from dtr.policies.bounds import Bounds
+from dtr.policies.device import probe
 from dtr.policies.processor import Processor
 from dtr.policies.registry import build, policy_class, processor_class
 from dtr.policies.tokenizer import WordTokenizer
@@ -84,6 +85,7 @@ def image_size(settings: Mapping[str, Any]) -> int:
 def run(args: argparse.Namespace) -> None:
     """The verb."""
     started = time.time()
+    probe(args.device)
     recipe, settings = read_recipe(args.recipe), read_settings(args.config)
     check_size(args.processes, recipe.shards)
     data = read_data(args.data, args.image_size or image_size(settings), args.pictures, args.processes)

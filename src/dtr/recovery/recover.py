@@ -18,6 +18,7 @@ from dtr.dropping.drop import drop
 from dtr.dropping.plan import read_plan
 from dtr.errors import BadConfig
 from dtr.policies.base import Policy
+from dtr.policies.device import probe
 from dtr.policies.file import load_policy, save_policy
 from dtr.policies.processor import Processor
 from dtr.provenance import sha256_file, write_run_record, write_text
@@ -32,6 +33,7 @@ from dtr.recovery.train import Training, curve_text
 def run(args: argparse.Namespace) -> None:
     """The verb."""
     started = time.time()
+    probe(args.device)
     recipe = read_recipe(args.recipe)
     check_size(args.processes, recipe.shards)  # before minutes of reading and drawing
     loaded = load_policy(args.policy, args.device)

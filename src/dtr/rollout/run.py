@@ -39,10 +39,12 @@ def add_parser(verbs: Any) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Roll out, write the file of episodes, then film."""
+    from dtr.policies.device import probe
     from dtr.policies.file import load_policy
     from dtr.rollout.inference import build_inference
 
     started = time.time()
+    probe(args.device)
     protocol, tasks = Protocol.read(args.protocol), suite(args.suite)
     if args.workers < 1:
         raise BadConfig(f"expected at least 1 worker, got --workers {args.workers}.")
