@@ -16,6 +16,7 @@ SHELL := bash
 CONFIG ?= config/embedded.yaml
 TRIALS ?= 5
 CORES ?= $(shell nproc)
+IMAGE ?= containers/dtr.sif
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 SNAKEMAKE = snakemake --cores $(CORES) --configfile $(CONFIG)
@@ -55,7 +56,7 @@ test-cluster: setup
 image: setup
 	@export APPTAINER_CACHEDIR=$(CURDIR)/work/cache/apptainer
 	mkdir -p "$$APPTAINER_CACHEDIR"
-	apptainer build --bind "$(CURDIR):/srv" $(IMAGE_OPTIONS) containers/dtr.sif containers/dtr.def
+	apptainer build --bind "$(CURDIR):/srv" $(IMAGE_OPTIONS) $(IMAGE) containers/dtr.def
 
 bench: setup
 	@dtr bench

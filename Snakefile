@@ -74,7 +74,10 @@ include: "rules/table.smk"
 
 
 onstart:
-    alone()
-    if DeploymentMethod.APPTAINER in workflow.deployment_settings.deployment_method:
-        check_image(Path(IMAGE))
-    end_orphans(Path.cwd())
+    try:
+        alone()
+        if DeploymentMethod.APPTAINER in workflow.deployment_settings.deployment_method:
+            check_image(Path(IMAGE))
+        end_orphans(Path.cwd())
+    except DtrError as error:
+        raise WorkflowError(str(error))

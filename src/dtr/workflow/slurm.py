@@ -15,16 +15,18 @@ from dtr.errors import DtrError
 
 PREFIX = "dtr_"
 """How our jobs' names begin (profiles/slurm: slurm-jobname-prefix)."""
+LOGS = Path(".snakemake/slurm_logs")
+"""Of the jobs that were submitted from a folder; Snakemake's plugin makes it before the first."""
 GONE_S = 180.0
 """How long a cancelled job may take to end: Slurm's KillWait and a slow node."""
 
 
 def end_orphans(folder: Path, gone_s: float = GONE_S) -> list[str]:
-    """Cancel our jobs that work in `folder` and wait until they are gone; their numbers. Nothing where there is no Slurm.
+    """Cancel our jobs that work in `folder` and wait until they are gone; their numbers. Nothing where none was ever submitted.
 
     Call it while no other run works in the folder. Raises DtrError when the jobs do not end.
     """
-    if shutil.which("squeue") is None:
+    if not (folder / LOGS).exists() or shutil.which("squeue") is None:
         return []
     orphans = jobs_of(folder)
     if not orphans:
