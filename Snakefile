@@ -76,7 +76,10 @@ include: "rules/table.smk"
 onstart:
     try:
         alone()
-        if DeploymentMethod.APPTAINER in workflow.deployment_settings.deployment_method:
+        if (
+            DeploymentMethod.APPTAINER
+            in workflow.deployment_settings.deployment_method
+        ):
             check_image(Path(IMAGE))
         end_orphans(Path.cwd())
     except DtrError as error:
