@@ -11,6 +11,7 @@ from snakemake.settings.types import DeploymentMethod
 from snakemake.utils import min_version
 
 from dtr.errors import DtrError
+from dtr.sim.perturbations.variant import split
 from dtr.sim.suites import suite_digest
 from dtr.stages import token, version
 from dtr.workflow import paths
@@ -67,6 +68,7 @@ include: "rules/checkpoint.smk"
 include: "rules/score.smk"
 include: "rules/drop.smk"
 include: "rules/recover.smk"
+include: "rules/canary.smk"
 include: "rules/rollout.smk"
 include: "rules/cost.smk"
 include: "rules/cell.smk"

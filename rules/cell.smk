@@ -22,10 +22,10 @@ rule cost_cell:
 rule success_cell:
     input:
         episodes=lambda w: targets.episodes(
-            targets.arm(w.table, w.row), w.column, w.sample
+            targets.arm(w.table, w.row), w.column, w.sample, w.table
         ),
         baseline=lambda w: targets.episodes(
-            targets.baseline(w.table, w.row), w.column, w.sample
+            targets.baseline(w.table, w.row), w.column, w.sample, w.table
         ),
         reported=ancient(paths.REPORTED),
     output:
@@ -33,7 +33,7 @@ rule success_cell:
     log:
         "logs/cell/{scale}{sample}.{table}.{row}.{column}.log",
     wildcard_constraints:
-        column="|".join([*config["suites"], "average"]),
+        column=targets.rates(),
     params:
         stage=token("cell"),
         names=lambda w: targets.cell_arguments(w.table, w.row, w.column),

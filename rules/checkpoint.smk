@@ -17,7 +17,7 @@ rule checkpoint:
             *targets.rendering(config["policies"][w.policy]["pretraining"]["data"]),
         ),
         pictures=targets.pictures(),
-        device=targets.device,
+        device=lambda w: targets.training(w.policy),
         policy=lambda w: targets.policy_json(w.policy),
         recipe=lambda w: targets.recipe_json(
             config["policies"][w.policy]["pretraining"]["recipe"]

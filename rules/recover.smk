@@ -14,7 +14,7 @@ rule recover:
     params:
         stage=lambda w: token("recover", "drop", *targets.rendering(w.data)),
         pictures=targets.pictures(),
-        device=targets.device,
+        device=lambda w: targets.training(w.policy),
         recipe=lambda w: targets.recipe_json(w.recipe),
         state=f"{paths.WORK}/{{cut}}/{{data}}.{{recipe}}/seed{{seed}}/{version('recover')}",
     shell:

@@ -15,7 +15,7 @@ rule score:
             *targets.rendering(config["calibrations"][w.calibration]["data"]),
         ),
         pictures=targets.pictures(),
-        device=targets.device,
+        device=lambda w: targets.scoring(w.calibration),
         samples=lambda w: config["calibrations"][w.calibration]["samples"],
         seed=lambda w: config["calibrations"][w.calibration]["seed"],
     shell:

@@ -21,6 +21,7 @@ BENCHMARKS = {
     "rollouts": ("dtr.benchmarks.rollouts", "episodes an hour against a plain loop with one simulator, factor by factor"),
     "gateprobe": ("dtr.benchmarks.gateprobe", "GateProbe against leaving one block out after another"),
     "batches": ("dtr.benchmarks.batches", "what another batch size of the inference changes in actions and outcomes"),
+    "full_size": ("dtr.benchmarks.full_size", "latency, memory and GateProbe time of the full-size policies, where there is a GPU"),
 }
 """Name -> (module with `measure(quick)`, what it measures). Further benchmarks are added here."""
 

@@ -9,7 +9,7 @@ released weights that no action depends on, are `other`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -93,14 +93,20 @@ def parameters(policy: Policy) -> Amount:
 def flops(policy: Policy, text_tokens: int) -> Amount:
     """Operations of one `act` of a policy on the `meta` device, on one sample without padding."""
     owner, root = owners(policy), type(policy).__name__
-    with FlopCounterMode(display=False) as counter, EveryBranchTrue():
-        policy.act(policy.example(text_tokens))
+    counter = counted(lambda: policy.act(policy.example(text_tokens)))
     counts = dict.fromkeys(("vision", "language", "action", "other"), 0)
     per_module = {name: sum(ops.values()) for name, ops in counter.get_flop_counts().items()}
     for child, _ in policy.named_children():
         counts[owner.get(child, "other")] += per_module.get(f"{root}.{child}", 0)
     counts["other"] += counter.get_total_flops() - sum(counts.values())
     return Amount(counter.get_total_flops(), counts)
+
+
+def counted(work: Callable[[], object]) -> FlopCounterMode:
+    """The operations of `work` on a policy on the `meta` device, on a sample without padding."""
+    with FlopCounterMode(display=False) as counter, EveryBranchTrue():
+        work()
+    return counter
 
 
 def owners(policy: Policy) -> dict[str, str]:

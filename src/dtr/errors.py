@@ -50,6 +50,14 @@ class FetchFailed(DtrError):
     """A published file that does not come: no network, no licence accepted, no such revision, other bytes than were promised."""
 
 
+class BadMessage(DtrError):
+    """A message over a socket that does not read, or asks for what is not offered; the conversation can go on."""
+
+
+class Unreachable(DtrError):
+    """A server, a robot or an address that cannot be talked to."""
+
+
 class DiskFull(DtrError):
     """The disk had no room; nothing half-written was left under its final name."""
 

@@ -22,7 +22,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from dtr.cost import measure
+from dtr.cost import PROMPT_TOKENS, measure
+from dtr.dropping.cut import parse_cut
 from dtr.dropping.drop import drop
 from dtr.dropping.plan import resolve
 from dtr.errors import BadConfig
@@ -54,14 +55,15 @@ def add_parser(verbs: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Measure the undropped policy and every cut, in turns, and write what came out."""
-    probe(args.device)
-    if args.batch < 1 or args.repeats < 1 or args.warmup < 0:
-        raise BadConfig(f"latency expects --batch and --repeats of 1 or more, got {args.batch} and {args.repeats}.")
+    """Measure the undropped policy, then every cut, and write what came out."""
+    check(args)
     name, config = shape_of(args)
+    cuts = dict.fromkeys(("none", *args.cut))
+    for cut in cuts:
+        resolve(cut, skeleton(name, config))  # what the policy cannot bear is said before the first call
     rows: dict[str, dict[str, Any]] = {}
-    with Progress("latency", 1 + len(args.cut), "policy") as progress:
-        for cut in ("none", *args.cut):
+    with Progress("latency", len(cuts), "policy") as progress:
+        for cut in cuts:
             rows[cut] = measured(name, config, cut, args)
             progress.update()
     for cut, row in rows.items():
@@ -69,6 +71,24 @@ def run(args: argparse.Namespace) -> None:
         print(line(cut, row), flush=True)
     record = {"policy": name, "device": device_name(args.device), "dtype": args.dtype, "batch": args.batch, "repeats": args.repeats}
     write_json(args.out, record | {"warmup": args.warmup, "threads": torch.get_num_threads(), "cuts": rows, "machine": machine()})
+
+
+def check(args: argparse.Namespace) -> None:
+    """Raises BadConfig, UnknownName or MissingLibrary when what is asked for cannot be measured, here or anywhere."""
+    if args.device.split(":")[0] not in ("cpu", "cuda"):
+        raise BadConfig(f"expected --device cpu or cuda, got {args.device!r}: name one of these.")
+    probe(args.device)
+    if args.batch < 1 or args.repeats < 1 or args.warmup < 0:
+        raise BadConfig(
+            "latency expects --batch and --repeats of 1 or more and --warmup of 0 or more, "
+            f"got {args.batch}, {args.repeats} and {args.warmup}: raise what is too small."
+        )
+    for cut in args.cut:
+        if metrics := parse_cut(cut).metrics:
+            raise BadConfig(
+                f"latency reads no weights, so it has no {metrics[0]} scores for the cut {cut!r}: plan it with `dtr drop` "
+                "and name the blocks that stay, as in language-keep-0_5."
+            )
 
 
 def shape_of(args: argparse.Namespace) -> tuple[str, Any]:
@@ -83,8 +103,7 @@ def shape_of(args: argparse.Namespace) -> tuple[str, Any]:
 def measured(name: str, config: Any, cut: str, args: argparse.Namespace) -> dict[str, Any]:
     """One policy's times, memory and cost. Weights are random; the policy is gone afterwards."""
     policy = skeleton(name, config)
-    plan = resolve(cut, policy)
-    drop(policy, plan)
+    drop(policy, resolve(cut, policy))
     cost = measure(policy)
     policy = filled(policy, args.device, DTYPES[args.dtype])
     batch = request(policy, args.batch, DTYPES[args.dtype])
@@ -113,10 +132,12 @@ def filled(policy: Policy, device: str, dtype: torch.dtype) -> Policy:
 
 
 def request(policy: Policy, B: int, dtype: torch.dtype) -> Batch:
-    """B requests without padding on the policy's device: what `policy.example` describes, of ones."""
-    shapes = policy.example(policy.config.text_length(30))
-    batch = {key: torch.ones((B, *t.shape[1:]), dtype=t.dtype, device=policy.device) for key, t in shapes.items()}
-    return {key: t.to(dtype) if t.is_floating_point() else t for key, t in batch.items()}
+    """B requests without padding on the policy's device, shaped as `policy.example`: numbers are 1, indices 0, which every table has."""
+    batch: Batch = {}
+    for key, like in policy.example(policy.config.text_length(PROMPT_TOKENS)).items():
+        value, kind = (1.0, dtype) if like.is_floating_point() else (like.dtype == torch.bool, like.dtype)
+        batch[key] = torch.full((B, *like.shape[1:]), value, dtype=kind, device=policy.device)
+    return batch
 
 
 def clock(policy: Policy, batch: Batch, warmup: int, repeats: int, cuda: bool) -> dict[str, list[float]]:
@@ -162,4 +183,4 @@ def line(cut: str, row: Mapping[str, Any]) -> str:
 
 def device_name(device: str) -> str:
     """What the times belong to."""
-    return torch.cuda.get_device_name() if device.startswith("cuda") else str(machine()["cpu"])
+    return torch.cuda.get_device_name(device) if device.startswith("cuda") else str(machine()["cpu"])

@@ -12,14 +12,15 @@ from tqdm import tqdm
 class Progress:
     """Counts `total` units of work. `with Progress("recover", 500, "step") as p: p.update(1, loss=0.1)`.
 
-    On a terminal it is a tqdm bar; elsewhere one line to stderr at most every `every_s` seconds, with rate and time left.
+    On a terminal it is a tqdm bar; elsewhere one line to stderr at most every `every_s` seconds, with rate and time left. Not `shown`, it
+    counts in silence: of several processes that do the same, one speaks.
     """
 
-    def __init__(self, name: str, total: int, unit: str, done: int = 0, every_s: float = 15.0) -> None:
-        self.name, self.total, self.unit, self.every_s = name, total, unit, every_s
+    def __init__(self, name: str, total: int, unit: str, done: int = 0, every_s: float = 15.0, shown: bool = True) -> None:
+        self.name, self.total, self.unit, self.every_s, self.shown = name, total, unit, every_s, shown
         self.done = self.first = done
         self.started = self.said = time.monotonic()
-        self.bar = tqdm(total=total, initial=done, unit=unit, desc=name, leave=True) if sys.stderr.isatty() else None
+        self.bar = tqdm(total=total, initial=done, unit=unit, desc=name, leave=True) if shown and sys.stderr.isatty() else None
 
     def update(self, n: int = 1, **facts: float) -> None:
         """Add `n` finished units; `facts` are shown beside them."""
@@ -27,7 +28,7 @@ class Progress:
         if self.bar is not None:
             self.bar.set_postfix({k: f"{v:.4g}" for k, v in facts.items()}, refresh=False)
             self.bar.update(n)
-        elif time.monotonic() - self.said > self.every_s or self.done >= self.total:
+        elif self.shown and (time.monotonic() - self.said > self.every_s or self.done >= self.total):
             self.say(**facts)
 
     def say(self, **facts: float) -> None:

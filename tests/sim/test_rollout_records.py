@@ -74,3 +74,14 @@ def test_ctrl_c_keeps_the_finished_and_says_so(policy: Path, tmp_path: Path) -> 
     _, text = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "of 4 episodes are kept" in text and "Traceback" not in text
+
+
+def test_a_varied_suite_says_so_and_repeats_also_when_filmed(policy: Path, reference: bytes, tmp_path: Path) -> None:
+    varied = ("--perturbation", "noise-3", "--instruction", "swapped")
+    subprocess.run(command(policy, tmp_path, "one.jsonl", 1, *varied), check=True)
+    films = ("--video", str(tmp_path / "v"), "--episodes", "0/1")
+    subprocess.run(command(policy, tmp_path, "two.jsonl", 2, *films, "--suite", f"{NAME}+noise-3+swapped"), check=True)
+    found = (tmp_path / "one.jsonl").read_bytes()
+    assert (tmp_path / "two.jsonl").read_bytes() == found != reference
+    assert found.count(b'"perturbation": "noise-3"') == found.count(b'"instruction": "swapped"') == 4
+    assert reference.count(b"perturbation") == 0

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import cut_world
 import narrow_flow
 import torch
 
-from dtr.policies import lingbot_vla_config
 from dtr.policies.base import Batch, Policy
 from dtr.policies.registry import build
 
@@ -20,28 +18,9 @@ OUTPUTS = {"attention": ("proj", "o"), "mlp": ("fc2", "down")}
 """The last linear layer of each part: what a block adds to its stream goes through it."""
 
 
-def lingbot_config() -> Any:
-    """LingBot-VLA with four vision blocks, full attention in two, and six layers."""
-    full = lingbot_vla_config.FULL_SIZE
-    stream = {"depth": 6, "heads": 4, "kv_heads": 2, "head_dim": 4, "scale": 4.0, "kept": tuple(range(6))}
-    tower = {"depth": 4, "width": 16, "heads": 2, "mlp": 20, "image_size": 56, "window": 28, "full": (1, 3), "kept": (0, 1, 2, 3)}
-    return replace(
-        full,
-        vision=replace(full.vision, **tower),
-        language=replace(full.language, **stream, width=16, mlp=24),
-        action=replace(full.action, **stream, width=12, mlp=20),
-        vocab=40,
-        chunk=3,
-        action_dim=5,
-        state_dim=5,
-        loss_dims=5,
-        max_text=7,
-    )
-
-
 def config(name: str) -> Any:
     """The narrow configuration."""
-    return {"openvla_oft": lambda: cut_world.CONFIG, "lingbot_vla": lingbot_config}.get(name, lambda: narrow_flow.narrow(name))()
+    return cut_world.CONFIG if name == "openvla_oft" else narrow_flow.narrow(name)
 
 
 def made(name: str) -> Policy:
@@ -55,12 +34,7 @@ def made(name: str) -> Policy:
 
 def batch(name: str) -> Batch:
     """Three or four samples, some padded."""
-    if name == "openvla_oft":
-        return cut_world.batch()
-    given, random = narrow_flow.batch(), torch.Generator().manual_seed(5)
-    if name == "lingbot_vla":
-        given |= {"pixel_values": torch.randn(3, 3, 3, 56, 56, generator=random), "state": torch.randn(3, 5, generator=random)}
-    return given
+    return cut_world.batch() if name == "openvla_oft" else narrow_flow.batch(name)
 
 
 def parts(name: str) -> dict[str, dict[str, list[int]]]:

@@ -7,27 +7,30 @@ from typing import Any
 
 import torch
 
-from dtr.policies import gigabrain0_config, pi05_config
 from dtr.policies.base import Batch
 from dtr.policies.flow_policy import FlowPolicy
-from dtr.policies.registry import build
+from dtr.policies.registry import beside, build
 
-FULL = {"pi05": pi05_config.FULL_SIZE, "gigabrain0": gigabrain0_config.FULL_SIZE}
+FULL = {name: beside(name, "_config", "FULL_SIZE") for name in ("pi05", "gigabrain0", "lingbot_vla")}
+ALL = tuple(range(6))
+QWEN = {"depth": 4, "width": 16, "heads": 2, "mlp": 20, "image_size": 56, "window": 28, "full": (1, 3), "kept": (0, 1, 2, 3)}
+SIGLIP = {"depth": 3, "width": 12, "heads": 2, "mlp": 16, "image_size": 28, "kept": (0, 1, 2)}
 
 
 def narrow(name: str, **change: Any) -> Any:
     """The released configuration, six layers deep and a few numbers wide."""
-    full = FULL[name]
+    full, stream = FULL[name], {"depth": 6, "heads": 4, "kv_heads": 2, "head_dim": 4, "scale": 4.0, "kept": ALL}
+    own = {"state_dim": 5, "loss_dims": 5} if name == "lingbot_vla" else {"text_scale": 4.0}
     return replace(
         full,
-        vision=replace(full.vision, depth=3, width=12, heads=2, mlp=16, image_size=28, kept=(0, 1, 2)),
-        language=replace(full.language, depth=6, width=16, heads=4, kv_heads=2, head_dim=4, scale=4.0, mlp=24, kept=tuple(range(6))),
-        action=replace(full.action, depth=6, width=12, heads=4, kv_heads=2, head_dim=4, scale=4.0, mlp=20, kept=tuple(range(6))),
-        text_scale=4.0,
+        vision=replace(full.vision, **(QWEN if name == "lingbot_vla" else SIGLIP)),
+        language=replace(full.language, **stream, width=16, mlp=24),
+        action=replace(full.action, **stream, width=12, mlp=20),
         vocab=40,
         chunk=3,
         action_dim=5,
         max_text=7,
+        **own,
         **change,
     )
 
@@ -43,12 +46,12 @@ def made(name: str, seed: int = 0) -> FlowPolicy:
     return policy
 
 
-def batch(lengths: tuple[int, ...] = (7, 3, 5), seed: int = 1) -> Batch:
+def batch(name: str = "pi05", lengths: tuple[int, ...] = (7, 3, 5), seed: int = 1) -> Batch:
     """Random inputs; the last camera of the second sample is missing."""
     random, B, T = torch.Generator().manual_seed(seed), len(lengths), max(lengths)
     present = torch.ones(B, 3, dtype=torch.bool)
     present[1:2, 2] = False
-    return {
+    given = {
         "pixel_values": torch.rand(B, 3, 3, 28, 28, generator=random) * 2 - 1,
         "image_mask": present,
         "input_ids": torch.randint(1, 40, (B, T), generator=random),
@@ -58,3 +61,7 @@ def batch(lengths: tuple[int, ...] = (7, 3, 5), seed: int = 1) -> Batch:
         "noise": torch.randn(B, 3, 5, generator=random),
         "time": torch.rand(B, generator=random),
     }
+    if name == "lingbot_vla":
+        random = torch.Generator().manual_seed(5)
+        given |= {"pixel_values": torch.randn(B, 3, 3, 56, 56, generator=random), "state": torch.randn(B, 5, generator=random)}
+    return given

@@ -5,14 +5,10 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import sys
 from pathlib import Path
 
-import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
-
 import cut_world
+import pytest
 
 from dtr.cost import measure, parameters
 from dtr.dropping.drop import drop

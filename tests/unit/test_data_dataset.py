@@ -57,6 +57,8 @@ def test_joining_different_pictures_is_refused() -> None:
         ({"images": np.zeros((5, 4, 4, 3), np.uint8)}, "images must be"),
         ({"images": np.zeros((5, 2, 4, 4, 3), np.float32)}, "uint8"),
         ({"episode": np.array([4, 9, 4, 9, 9])}, "ordered by episode"),
+        ({"task": np.array([0, 0, 0, 1, 0])}, r"task must be one of the 1 instructions, got 1 in frame 3"),
+        ({"task": np.array([0, -1, 0, 0, 0])}, r"task must be one of the 1 instructions, got -1 in frame 1"),
     ],
 )
 def test_wrong_arrays_are_refused(changes: dict[str, Any], sentence: str) -> None:

@@ -79,6 +79,20 @@ def test_a_truncated_archive_is_refused(tmp_path: Path) -> None:
         read_demonstrations(tmp_path)
 
 
+def test_an_archive_with_a_flipped_byte_is_refused_wherever_it_flips(tmp_path: Path) -> None:
+    """In the compressed numbers, in the archive's own headers, in its checksums."""
+    write_demonstrations(tmp_path, "suite", [task()], {})
+    path = tmp_path / "lift_it.npz"
+    good, whole, refused = path.read_bytes(), task().on_grid().sha256(), 0
+    for k in range(0, len(good), 3):
+        path.write_bytes(good[:k] + bytes([good[k] ^ 0x2D]) + good[k + 1 :])
+        try:
+            assert read_demonstrations(tmp_path)[0].sha256() == whole  # a time or an attribute of the archive flipped
+        except BadDemonstrations as error:
+            refused += "must be a whole archive" in str(error) or "must hash to" in str(error)
+    assert refused > len(good) / 3 / 2
+
+
 def test_a_changed_archive_is_refused(tmp_path: Path) -> None:
     write_demonstrations(tmp_path, "suite", [task()], {})
     other = task(seed=np.array([70, 82]))
@@ -87,7 +101,12 @@ def test_a_changed_archive_is_refused(tmp_path: Path) -> None:
         read_demonstrations(tmp_path)
 
 
-@pytest.mark.parametrize("text", [None, "{", '{"format": 99}'])
+TASKS = '{"format": 1, "suite": "s", "tasks": %s}'
+
+
+@pytest.mark.parametrize(
+    "text", [None, "{", '{"format": 99}', "[]", TASKS % "[]", TASKS % "[[]]", TASKS % '[{"name": "x", "sha256": "0"}]']
+)
 def test_a_folder_without_a_readable_meta_file_is_refused(tmp_path: Path, text: str | None) -> None:
     if text is not None:
         (tmp_path / "meta.json").write_text(text)

@@ -133,10 +133,41 @@ def test_a_picture_of_another_size_is_refused(folder: Path) -> None:
         read_lerobot(folder)
 
 
-@pytest.mark.parametrize("wrong", [{"features": None}, {"total_frames": None}, {"total_frames": 0}])
+def test_a_broken_picture_is_refused(folder: Path) -> None:
+    """Cut off, or with a chunk that is none: Pillow has another exception for each."""
+    path = folder / "data/chunk-000/file-001.parquet"
+    table, camera = pq.read_table(path), "observation.images.image"
+    encoded = table[camera].combine_chunks().field("bytes").to_pylist()
+    data = encoded[0].index(b"IDAT")
+    length = int.from_bytes(encoded[0][data - 4 : data], "big")
+    for broken in (encoded[0][:60], encoded[0][: data - 4] + (length // 2).to_bytes(4, "big") + encoded[0][data:]):
+        column = pa.StructArray.from_arrays([pa.array([broken, *encoded[1:]]), pa.nulls(6, pa.string())], ["bytes", "path"])
+        pq.write_table(table.set_column(table.column_names.index(camera), camera, column), path)
+        with pytest.raises(BadDemonstrations, match=r"file-001.parquet must be a whole data file"):
+            read_lerobot(folder)
+
+
+IMAGE = "observation.images.image"
+FEATURES = ({IMAGE: {}}, {IMAGE: 5}, {IMAGE: {"dtype": "image"}}, {IMAGE: {"dtype": "image", "shape": ["a", 8, 3]}})
+
+
+@pytest.mark.parametrize("wrong", [{"features": None}, {"total_frames": None}, {"total_frames": 0}, *({"features": f} for f in FEATURES)])
 def test_an_info_without_its_fields_is_refused(folder: Path, wrong: dict[str, object]) -> None:
     edit_info(folder, **wrong)
     with pytest.raises(BadDemonstrations, match="must say total_frames"):
+        read_lerobot(folder)
+
+
+@pytest.mark.parametrize("text", [b"[]", b"{", b'{"codebase_version": "v3\xff"}'])
+def test_an_info_that_does_not_read_is_refused(folder: Path, text: bytes) -> None:
+    (folder / "meta/info.json").write_bytes(text)
+    with pytest.raises(BadDemonstrations, match="got neither"):
+        read_lerobot(folder)
+
+
+def test_tasks_without_numbers_are_refused(folder: Path) -> None:
+    pq.write_table(pa.table({"task_index": [0, None], "task": ["lift it", "drop it"]}), folder / "meta/tasks.parquet")
+    with pytest.raises(BadDemonstrations, match="must map sentences to task_index"):
         read_lerobot(folder)
 
 

@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import sys
 from pathlib import Path
 from typing import Any
 
+import cut_world
 import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-
-sys.path.insert(0, str(Path(__file__).parent))
-
-import cut_world
 
 from dtr.cost import config_digest
 from dtr.dropping.cut import parse_cut

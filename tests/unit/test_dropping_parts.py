@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from pathlib import Path
 
-import pytest
-from safetensors.torch import load_file
-
-sys.path.insert(0, str(Path(__file__).parent))
-
 import cut_world
+import pytest
 from four_policies import NAMES, batch, config, made
+from safetensors.torch import load_file
 
 from dtr.cost import config_digest, measure
 from dtr.dropping.drop import drop, run, summary

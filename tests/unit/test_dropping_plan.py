@@ -5,14 +5,9 @@ from __future__ import annotations
 import itertools
 import json
 import random
-import sys
-from pathlib import Path
-
-import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
 
 import cut_world
+import pytest
 
 from dtr.cost import config_digest
 from dtr.dropping.choice import Choice, choose
@@ -177,6 +172,9 @@ def test_unknown_tower_and_foreign_scores() -> None:
     policy = make()
     with pytest.raises(UnknownName, match=r"did you mean 'vision.siglip'"):
         resolve("vision.siglop-half", policy)
+    for cut in ("action.head-half", "action.head-ends"):  # rules that narrow the head look at the name too
+        with pytest.raises(UnknownName, match=r"unknown component 'action.head': did you mean 'action'"):
+            resolve(cut, policy)
     table = scores(policy)
     drop(policy, resolve("language-keep-0_1_2", policy))
     with pytest.raises(PlanMismatch, match="run `dtr score` on the policy that you cut"):

@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
+import cut_world
 import pytest
 import torch
 from torch import Tensor
-
-sys.path.insert(0, str(Path(__file__).parent))
-
-import cut_world
 
 from dtr.errors import UnknownName
 from dtr.importance.gateprobe import gate_gradients, gateprobe

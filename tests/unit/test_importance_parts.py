@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import pytest
 import torch
-from torch import Tensor
-
-sys.path.insert(0, str(Path(__file__).parent))
-
 from four_policies import NAMES, VISION, batch, made
+from torch import Tensor
 
 from dtr.errors import PlanMismatch, UnknownName
 from dtr.importance.gateprobe import gate_gradients, gateprobe

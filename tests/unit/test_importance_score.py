@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import argparse
 import math
-import sys
 from pathlib import Path
 
+import cut_world
 import numpy as np
 import pytest
 import torch
-
-sys.path.insert(0, str(Path(__file__).parent))
-
-import cut_world
 
 from dtr.data.dataset import Dataset
 from dtr.data.lerobot_writer import Frames, write_frames, write_meta

@@ -19,6 +19,7 @@ MODULES = sorted(SOURCE.rglob("*.py"))
 GROUND = {"errors", "lifeline", "lock", "progress", "provenance", "records", "stages", "stats"}
 """What everything may import; it imports nothing of dtr but itself."""
 ARROWS = {
+    "wire": set(),
     "policies": set(),
     "cost": {"policies"},
     "dropping": {"cost", "policies"},
@@ -26,12 +27,13 @@ ARROWS = {
     "data": {"sim"},
     "recovery": {"cost", "data", "dropping", "policies"},
     "importance": {"cost", "data", "dropping", "policies", "recovery"},
-    "rollout": {"dropping", "policies", "sim"},
+    "rollout": {"dropping", "policies", "sim", "wire"},
     "hub": {"cost", "data", "dropping", "policies", "recovery"},
     "report": {"cost", "dropping", "importance", "policies", "recovery", "rollout"},
 } | {name: set() for name in GROUND}
 """Part of dtr -> the parts that it may import beside GROUND. Parts that are not named here are at the top: nothing below imports them."""
-POLICIES_NEED = {"torch", "numpy", "safetensors"}
+NEEDS = {"policies": {"torch", "numpy", "safetensors", "PIL", "simplejpeg"}, "wire": {"numpy", "safetensors"}}
+"""Foreign environments import these parts. Pillow and simplejpeg read and write JPEG (dtr.policies.tensorflow_pictures)."""
 
 
 def part(module: str) -> str:
@@ -86,9 +88,10 @@ def test_modules_form_no_circle() -> None:
         pytest.fail(f"modules import each other in a circle: {' -> '.join(error.args[1])}")
 
 
-def test_policies_need_torch_numpy_and_safetensors_only() -> None:
-    outside = {other.split(".")[0] for module, tree in trees().items() if part(module) == "policies" for other in imported(tree)}
-    assert outside - set(sys.stdlib_module_names) - {"dtr"} <= POLICIES_NEED
+@pytest.mark.parametrize("lower", NEEDS)
+def test_what_others_import_needs_little(lower: str) -> None:
+    outside = {other.split(".")[0] for module, tree in trees().items() if part(module) == lower for other in imported(tree)}
+    assert outside - set(sys.stdlib_module_names) - {"dtr"} <= NEEDS[lower]
 
 
 def test_no_grab_bags() -> None:

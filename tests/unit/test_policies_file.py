@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
-
-sys.path.insert(0, str(Path(__file__).parent))
-
 from narrow_oft import batch, oft, processor
+from safetensors.torch import load_file, save_file
 
 from dtr.errors import BadCheckpoint
 from dtr.policies.file import load_policy, read_header, save_policy

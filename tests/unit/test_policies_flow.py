@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
+import four_policies
 import pytest
 import torch
-
-sys.path.insert(0, str(Path(__file__).parent))
-
-import four_policies
 from narrow_flow import FULL, batch, made, narrow
 
 from dtr.cost import measure
@@ -41,7 +35,7 @@ def test_full_size(name: str, total: int, block: int, source: int) -> None:
 
 @pytest.mark.parametrize("name", POLICIES)
 def test_padding_and_neighbours_change_nothing(name: str) -> None:
-    policy, together = made(name), batch()
+    policy, together = made(name), batch(name)
     with torch.no_grad():
         losses, actions = policy.losses(together), policy.act(together)
         for b, length in enumerate((7, 3, 5)):
@@ -69,7 +63,7 @@ def test_several_draws_are_averaged(name: str) -> None:
 
 @pytest.mark.parametrize("name", POLICIES)
 def test_draws_of_the_recipe_come_from_the_global_generator(name: str) -> None:
-    policy, given = made(name), {key: value for key, value in batch().items() if key not in ("noise", "time")}
+    policy, given = made(name), {key: value for key, value in batch(name).items() if key not in ("noise", "time")}
     policy.draws = 400
     torch.manual_seed(3)
     many = policy.losses(given)
@@ -81,7 +75,7 @@ def test_draws_of_the_recipe_come_from_the_global_generator(name: str) -> None:
 
 @pytest.mark.parametrize("name", POLICIES)
 def test_noise_belongs_to_the_episode(name: str) -> None:
-    policy, given = made(name), {key: value for key, value in batch().items() if key not in ("noise", "time")}
+    policy, given = made(name), {key: value for key, value in batch(name).items() if key not in ("noise", "time")}
     same = {key: value[:1].expand(3, *value.shape[1:]) for key, value in given.items()}
     a = policy.act(same | {"noise_seed": torch.tensor([4, 7, 4])})
     torch.testing.assert_close(a[0], a[2])  # not to the bit: a matrix product's rows depend on their place
@@ -98,7 +92,7 @@ def test_noise_belongs_to_the_episode(name: str) -> None:
 @pytest.mark.parametrize("name", POLICIES)
 @pytest.mark.parametrize("order", [("language", "action"), ("action", "language")])
 def test_a_drop_is_a_gate_of_zero_and_survives_a_file(name: str, order: tuple[str, str]) -> None:
-    policy, given = made(name), batch()
+    policy, given = made(name), batch(name)
     dropped = {"language": [0, 2, 3], "action": [2, 5], "vision": [1]}
     for stack, blocks in dropped.items():
         for i in blocks:
@@ -145,6 +139,27 @@ def test_streams_that_do_not_fit_are_refused() -> None:
         skeleton("pi05", values | {"language": values["language"] | {"norm": "layer"}})
     with pytest.raises(BadConfig, match="embodiment"):
         policy_class("gigabrain0").parse(narrow("gigabrain0").to_dict() | {"embodiments": 0})
+
+
+@pytest.mark.parametrize(
+    ("name", "part", "field"),
+    [
+        ("pi05", "vision", "patch_size"),
+        ("pi05", "vision", "heads"),
+        ("pi05", "language", "kv_heads"),
+        ("pi05", "action", "head_dim"),
+        ("pi05", "flow", "steps"),
+        ("pi05", "", "images"),
+        ("lingbot_vla", "vision", "merge"),
+        ("lingbot_vla", "vision", "heads"),
+        ("lingbot_vla", "vision", "patch_size"),
+    ],
+)
+def test_a_size_of_zero_is_refused(name: str, part: str, field: str) -> None:
+    values = four_policies.config(name).to_dict()
+    changed = {part: values[part] | {field: 0}} if part else {field: 0}
+    with pytest.raises(BadConfig, match=f"{field} must be 1 or more, got 0"):
+        policy_class(name).parse(values | changed)
 
 
 def test_times() -> None:

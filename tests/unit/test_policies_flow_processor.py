@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -12,9 +13,10 @@ import torch
 from test_recovery_verbs import RECIPE, write
 
 from dtr.cli import run
-from dtr.errors import UnknownName
+from dtr.errors import BadConfig, UnknownName
+from dtr.hub.processing import SPOKEN
 from dtr.policies.base import Observation
-from dtr.policies.bounds import Bounds
+from dtr.policies.bounds import Bounds, Moments
 from dtr.policies.file import load_policy
 from dtr.policies.flow_processor import FlowProcessor, binned, seeds
 from dtr.policies.processor import read_processor
@@ -70,6 +72,81 @@ def test_the_state_as_a_token_or_nowhere() -> None:
     assert torch.equal(one, two)
     with pytest.raises(UnknownName, match="did you mean 'token'"):
         processor(state="tokens")
+
+
+class Letters:
+    """A tokenizer that shows what it was given."""
+
+    def encode(self, text: str) -> list[int]:
+        return [ord(letter) for letter in text]
+
+    def to_dict(self) -> dict[str, object]:
+        return {}
+
+
+def said(instruction: str, level: float = 1.0, **changes: object) -> list[str | int]:
+    """What a request's words are: the ids below 4 as they are, the others as letters."""
+    fields: dict[str, object] = {"padded_dim": 9, "text_tokens": 200, **changes}
+    made = FlowProcessor(Letters(), ACTIONS, PROPRIO, 8, 2, 7, **fields)  # type: ignore[arg-type]
+    batch = made.inputs([observation(level, instruction)])
+    ids = batch["input_ids"][0][batch["attention_mask"][0]].tolist()
+    return [*(k for k in ids if k < 4), "".join(chr(k) for k in ids if k >= 4)]
+
+
+def spoken(name: str, prompt: str) -> dict[str, object]:
+    """The fields of a published prompt, without the pictures'."""
+    pictures = ("image_path", "pad", "missing", "pixel_mean", "pixel_std")
+    return {key: value for key, value in SPOKEN[name, prompt].items() if key not in pictures} | {"state_dim": 9}
+
+
+def test_published_prompts_are_upstream_s_to_the_letter() -> None:
+    """Level 1 is the middle of the bounds, the edge between bins 127 and 128: openpi and giga-models round it apart."""
+    eight = " ".join(["128"] * 8)
+    assert said("Put_it on\nit ", 1.000001, **spoken("pi05", "text_state")) == [2, f"Task: Put it on it, State: {eight};\nAction: "]
+    wide = said("Put it", 1.000001, **spoken("pi05", "text_padded_state"))
+    assert wide == [2, f"Task: Put it, State: {eight} {' '.join(['128'] * 24)};\nAction: "]
+    assert said("Put_it", **spoken("pi05", "text")) == [2, "Put it\n"]
+    assert said("Put_it", 1.000001, **spoken("gigabrain0", "text_state")) == [2, f"Task: put it, State: {eight};\n"]
+    assert said("Put it", **spoken("lingbot_vla", "text")) == ["<bos>Put it\n"]
+
+
+def test_a_number_between_two_bins() -> None:
+    assert binned(np.array([-1.0, 0.0, 0.5])) == "0 128 192" and binned(np.array([-1.0, 0.0, 0.5]), lower_edge=True) == "-1 127 191"
+
+
+def test_the_newline_is_encoded_apart() -> None:
+    class Greedy(Letters):
+        def encode(self, text: str) -> list[int]:
+            return [7] if text == "push it" else [9] if text == "\n" else [3]
+
+    fields: dict[str, object] = {"padded_dim": 9, "text_tokens": 5, **spoken("pi05", "text")}
+    batch = FlowProcessor(Greedy(), ACTIONS, PROPRIO, 8, 2, 7, **fields).inputs([observation()])  # type: ignore[arg-type]
+    assert batch["input_ids"][0].tolist() == [2, 7, 9, 0, 0]
+
+
+def test_a_missing_camera_is_masked() -> None:
+    p = processor(slots=3, cameras=2, missing=-1.0)
+    batch = p.inputs([observation(), observation()])
+    assert batch["pixel_values"].shape == (2, 3, 3, 8, 8) and batch["pixel_values"][:, 2].eq(-1).all()
+    assert batch["image_mask"].tolist() == [[True, True, False]] * 2 and p.pictures(3) == 2
+    with pytest.raises(BadConfig, match="given 2 pictures a request and sees 1 cameras"):
+        processor(slots=3, cameras=1).inputs([observation()])
+
+
+def test_a_gripper_that_is_a_sign() -> None:
+    numbers = torch.zeros(1, 2, 9)
+    numbers[0, :, 6] = torch.tensor([0.2, -0.3])
+    raw, sign = (processor(gripper=kind).actions(numbers)[0, :, 6] for kind in ("raw", "sign"))
+    np.testing.assert_allclose(raw, [0.2, -0.3], atol=1e-6)
+    assert sign.tolist() == [1.0, -1.0]
+
+
+def test_mean_and_standard_deviation() -> None:
+    p = dataclasses.replace(processor(), actions_bounds=Moments((0.1,) * 7, (0.5,) * 7, (True,) * 7))
+    actions = np.random.default_rng(0).uniform(-1, 1, (2, 2, 7))
+    np.testing.assert_allclose(p.targets(actions)[..., :7], (actions - 0.1) / (0.5 + 1e-6), rtol=1e-5)
+    np.testing.assert_allclose(p.actions(p.targets(actions)), actions, atol=1e-6)
+    assert read_processor(json.loads(json.dumps(p.to_dict()))) == p
 
 
 def test_actions_are_padded_and_come_back() -> None:

@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
-from pathlib import Path
 
 import pytest
 import torch
 from beartype import beartype
 from jaxtyping import Float, jaxtyped
-from torch import Tensor
-
-sys.path.insert(0, str(Path(__file__).parent))
-
 from narrow_oft import CONFIG, batch, oft
+from torch import Tensor
 
 from dtr.errors import BadConfig, PlanMismatch, UnknownName
 from dtr.policies.base import Batch
@@ -171,6 +166,12 @@ def test_one_step_of_training_reaches_every_live_weight() -> None:
         ({"language": CONFIG["language"] | {"kept": [2, 1]}}, "increasing"),
         ({"language": CONFIG["language"] | {"kv_heads": 3}}, "kv_heads must divide"),
         ({"language": {"depth": 3}}, "language.width is missing"),
+        ({"language": CONFIG["language"] | {"heads": 0}}, "language.heads must be 1 or more, got 0"),
+        ({"language": CONFIG["language"] | {"heads": 7}}, "heads must divide the width"),
+        ({"language": CONFIG["language"] | {"eps": float("nan")}}, "language.eps must be a finite number, got nan"),
+        ({"dino": CONFIG["dino"] | {"heads": 0}}, "tower.heads must be 1 or more, got 0"),
+        ({"patch_size": 0}, "patch_size must be 1 or more, got 0"),
+        ({"chunk": -1}, "chunk must be 1 or more, got -1"),
     ],
 )
 def test_wrong_configurations_are_named(change: dict[str, object], message: str) -> None:

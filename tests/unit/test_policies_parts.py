@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 import itertools
-import sys
-from pathlib import Path
 
 import pytest
 import torch
-
-sys.path.insert(0, str(Path(__file__).parent))
-
 from four_policies import NAMES, OUTPUTS, VISION, batch, config, made, parts
 
 from dtr.cost import config_digest
@@ -145,6 +140,11 @@ def test_drops_that_are_refused() -> None:
         with pytest.raises(PlanMismatch, match=r"drops the attention of blocks \[\d\] but this stack has that in \[0, 3, 4, 5\]"):
             policy.drop({"language": blocks}, "attention")
     assert policy.stacks()["language"].having("attention") == (0, 3, 4, 5), "a refused drop must change nothing"
+    before = policy.config
+    for blocks in ({"language": [3], "vision": [9]}, {"language": [3], "visoin": [0]}):
+        with pytest.raises((PlanMismatch, UnknownName)):
+            policy.drop(blocks)
+    assert policy.config == before, "a refused drop of several stacks must change none of them"
     with pytest.raises(UnknownName, match="did you mean 'attention'"):
         policy.drop({"language": [0]}, "atention")
     oft = skeleton("openvla_oft", config("openvla_oft"))

@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
-
-sys.path.insert(0, str(Path(__file__).parent))
-
 from narrow_oft import SENTENCES, oft, processor
 
 from dtr.errors import BadConfig, UnknownName

@@ -9,7 +9,8 @@ import pytest
 import recovery_world as world
 
 from dtr.errors import BadCheckpoint, BadDemonstrations
-from dtr.recovery.batches import Batches, Order, bounds, check, fitted
+from dtr.policies.bounds import Bounds
+from dtr.recovery.batches import Batches, Order, check, fitted, of_columns
 
 
 def test_every_row_is_drawn_once_before_any_is_drawn_twice() -> None:
@@ -59,7 +60,7 @@ def test_statistics_come_from_the_given_rows_and_spare_gripper_and_still_dimensi
     result = fitted(processor, data, rows)
     assert result.actions_bounds.mask == (True, True, True, False, True, True, False)
     assert result.actions_bounds.q01[1] == pytest.approx(np.quantile(data.actions[rows, 1], 0.01))
-    assert result.proprio_bounds == bounds(data.state[rows])
+    assert result.proprio_bounds == of_columns(data.state[rows], Bounds)
 
 
 def test_data_that_do_not_fit_the_policy_are_refused() -> None:

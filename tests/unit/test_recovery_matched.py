@@ -31,6 +31,18 @@ def test_the_paper_s_fractions_and_steps(gone: int) -> None:
     assert matched(recipe, "pi05", FULL_SIZE, left, 200).steps == pytest.approx(1000 * thousands, rel=0.04)
 
 
+def test_more_draws_run_the_second_stream_more_often() -> None:
+    """F = A + K B with the first stream's A and the second's B: dropping language blocks saves of A alone, so matched steps get fewer."""
+    left = dataclasses.replace(FULL_SIZE, language=dataclasses.replace(FULL_SIZE.language, kept=tuple(range(2))))
+    F = {(c, K): training_flops("pi05", c, 200, K) for c in (FULL_SIZE, left) for K in (1, 2, 8)}
+    for config in (FULL_SIZE, left):
+        B = F[config, 2] - F[config, 1]
+        assert F[config, 8] - F[config, 1] == 7 * B > 0
+    few, many = (matched(world.recipe(steps=30_000, batch=64, matched_batch=32, draws=K), "pi05", FULL_SIZE, left, 200) for K in (1, 8))
+    assert (few.steps, many.steps) == tuple(round(15_000 * F[FULL_SIZE, K] / F[left, K]) for K in (1, 8))
+    assert many.steps < few.steps and many.draws == 8
+
+
 def test_a_dead_block_counts_as_the_official_code_runs_it() -> None:
     whole = skeleton("pi05", FULL_SIZE)
     assert whole.stacks()["language"].dead == (17,)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import recovery_world as world
 import torch
+from safetensors import safe_open
 
 from dtr.cli import run
 from dtr.data.dataset import Dataset
@@ -98,6 +99,17 @@ def test_low_rank_recovery_writes_an_ordinary_policy(place: Path) -> None:
     assert torch.linalg.matrix_rank(loaded.policy.state_dict()[name] - before.policy.state_dict()[name], rtol=1e-3) <= 2
 
 
+def test_weights_may_be_stored_short_and_are_computed_with_long(place: Path) -> None:
+    assert recover(place, "long.safetensors") == 0
+    assert recover(place, "short.safetensors", recipe=json.dumps(json.loads(RECIPE) | {"stored": "bfloat16"})) == 0
+    with safe_open(place / "short.safetensors", "pt") as file:
+        assert {file.get_tensor(name).dtype for name in file.keys()} == {torch.bfloat16}  # noqa: SIM118 (not a dict)
+    long, short = (load_policy(place / f"{n}.safetensors").policy.state_dict() for n in ("long", "short"))
+    for name, tensor in short.items():
+        assert tensor.dtype == torch.float32 and torch.equal(tensor, long[name].bfloat16().float())
+    assert any(not torch.equal(tensor, long[name]) for name, tensor in short.items())
+
+
 def test_statistics_are_those_of_the_data_unless_the_recipe_keeps_the_policys(place: Path) -> None:
     assert recover(place, "fresh.safetensors") == 0
     assert recover(place, "kept.safetensors", recipe=json.dumps(json.loads(RECIPE) | {"statistics": "policy"})) == 0
@@ -113,6 +125,7 @@ def test_statistics_are_those_of_the_data_unless_the_recipe_keeps_the_policys(pl
         ({"policy": "no/such.safetensors"}, "there is no policy file no/such.safetensors"),
         ({"data": "no/such"}, "in no/such, got neither"),
         ({"recipe": '{"steps": 4, "batch": 7, "lr": 1}'}, "batch must be a multiple of shards"),
+        ({"recipe": '{"steps": 4, "batch": 4, "lr": 1, "stored": "bfloat"}'}, "did you mean 'bfloat16'"),
         ({"processes": "3", "data": "no/such"}, "must divide the recipe's 2 shards, got 3"),  # said before anything is read
         ({"processes": "0"}, "must divide the recipe's 2 shards, got 0"),
     ],

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
+import dataclasses
 
 import numpy as np
 import pytest
 import torch
-
-sys.path.insert(0, str(Path(__file__).parent))
-
 from tiny_policy import frames, tiny
 
 from dtr.errors import BadConfig
@@ -70,3 +66,22 @@ def test_a_protocol_that_does_not_fit_the_policy_is_refused() -> None:
         build_inference(policy, processor, Protocol("x", chunk=9), TEXTS)
     with pytest.raises(BadConfig, match=r"64 px.*128 px"):
         build_inference(policy, processor, Protocol("x", image_size=128), TEXTS)
+    with pytest.raises(BadConfig, match="by the image path exact, but the protocol x is for openpi: set its image_path"):
+        build_inference(policy, processor, Protocol("x", image_path="openpi"), TEXTS)
+
+
+def test_pictures_are_resized_on_the_policy_s_own_path_only() -> None:
+    policy, processor = tiny(TEXTS)
+    processor = dataclasses.replace(processor, image_path="openpi")
+    infer = build_inference(policy, processor, Protocol("x", image_size=128, batch=1, image_path="openpi"), TEXTS)
+    frame, text = requests(1)[0]
+    large = Frame(frame.images.repeat(2, axis=1).repeat(2, axis=2), frame.state)
+    assert infer({0: (large, text)})[0].shape == (8, 7)
+    with pytest.raises(BadConfig, match="by the image path openpi, but the protocol x is for exact"):
+        build_inference(policy, processor, Protocol("x"), TEXTS)
+
+
+def test_the_image_path_is_a_condition_only_where_it_is_set() -> None:
+    plain, other = Protocol("x"), Protocol("x", image_path="openpi")
+    assert "image_path" not in plain.to_dict() and Protocol.from_dict(other.to_dict()) == other
+    assert plain.conditions(10, "s") != other.conditions(10, "s")

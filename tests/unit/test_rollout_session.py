@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
-
 from rollout_fakes import build_line, orders, walk
 
 from dtr.errors import BadConfig, BadRecord, DiskFull, UnknownName

@@ -14,7 +14,7 @@ from dtr.errors import BadConfig, Interrupted
 def test_the_verbs_are_these():
     assert list(cli.VERBS) == [
         "fetch", "import", "export", "checkpoint", "demonstrate", "render", "score",
-        "drop", "recover", "rollout", "cost", "latency", "cell", "table",
+        "drop", "recover", "rollout", "serve", "cost", "latency", "cell", "table",
         "parity", "doctor", "bench", "suites", "store",
     ]  # fmt: skip
 

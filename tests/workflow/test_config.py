@@ -40,6 +40,16 @@ def assert_stated(stated, released, where):
             assert value == released[name], f"{where}.{name}"
 
 
+def test_gpus_must_be_there_and_share_the_shards():
+    config = config_of("paper")
+    config["recipes"]["recover"] |= {"shards": 2}
+    with pytest.raises(BadConfig, match="openvla_oft takes 4 GPUs, recipe recover has 2 shards: set a multiple of 4"):
+        read_sheet(ROOT / config["tables"]["table1"], config)
+    config["device"] = "cpu"
+    with pytest.raises(BadConfig, match=r"policies\.openvla_oft\.gpus is 4, but device is no GPU"):
+        check_config(config)
+
+
 def break_key(config):
     config["recipies"] = config.pop("recipes")
 
@@ -72,6 +82,10 @@ def break_calibration(config):
     config["policies"]["openvla_oft"]["calibration"] = "for"
 
 
+def break_picture(config):
+    config["policies"]["openvla_oft"]["model"]["image_sise"] = config["policies"]["openvla_oft"]["model"].pop("image_size")
+
+
 @pytest.mark.parametrize(
     ("break_it", "says"),
     [
@@ -82,6 +96,7 @@ def break_calibration(config):
         (break_recipe_field, "recipes.recover.*stepz.*did you mean 'steps'"),
         (break_protocol, "protocols.closed.*trails|trails.*did you mean 'trials'"),
         (break_samples, "calibrations.four.samples.*minimum of 2"),
+        (break_picture, "policies.openvla_oft.model must say image_size"),
         (break_calibration, "'for'.*did you mean 'four'"),
     ],
 )
@@ -117,6 +132,12 @@ def test_a_bad_sheet_is_one_sentence(tmp_path, rows, kind, says):
 def test_a_missing_sheet_is_named(tmp_path):
     with pytest.raises(BadConfig, match=r"none\.tsv"):
         read_sheet(tmp_path / "none.tsv", config_of("embedded"))
+
+
+def test_a_sheet_that_is_no_text_is_named(tmp_path):
+    (tmp_path / "sheet.tsv").write_bytes((HEADER + GOOD).encode() + b"\xff\xfe")
+    with pytest.raises(BadConfig, match=r"sheet\.tsv, but it cannot be read .*UTF-8"):
+        read_sheet(tmp_path / "sheet.tsv", config_of("embedded"))
 
 
 def test_seeds_are_a_list(tmp_path):

@@ -24,7 +24,7 @@ def targets(scale, **changes):
 
 def asked(stage, of, wildcards, attempt=1, threads=2):
     return {
-        key: value(wildcards, attempt=attempt, threads=threads) if callable(value) else value
+        key: value(wildcards) if key == "gpu" else value(wildcards, attempt=attempt, threads=threads)
         for key, value in resources_of(stage, of).items()
     }
 
@@ -46,7 +46,7 @@ def test_7_b_asks_for_more_than_a_laptop_s_policy_and_both_for_more_than_a_plan(
     paper, embedded = targets("paper"), targets("embedded")
     large, small = asked("recover", paper, RECOVER), asked("recover", embedded, RECOVER)
     table = asked("cost", paper, RECOVER)
-    assert large["gpu"] == 1 and "gpu" not in small and "gpu" not in table
+    assert large["gpu"] == 4 and "gpu" not in small and "gpu" not in table and asked("rollout", paper, ROLLOUT)["gpu"] == 1
     assert large["mem_mb"] > 60_000 > 10 * table["mem_mb"] and small["mem_mb"] < 10_000
     assert large["runtime"] > 24 * 60 > 12 * small["runtime"] and table["runtime"] <= 30
 

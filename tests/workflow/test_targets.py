@@ -3,6 +3,7 @@
 import json
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -34,6 +35,16 @@ def test_a_live_sample_shares_policies_but_no_record_and_no_result(targets):
     assert live == f"{folder}/closed-n5-live/embedded_goal.jsonl"
     assert targets.episodes(arm, "goal", "/live-n50") != [full]
     assert not set(targets.cells("table1", "")) & set(targets.cells("table1", "/live-n50"))
+
+
+def test_what_trains_on_gpus_is_told_so_and_nothing_else_is_told_anything(targets):
+    assert targets.training("openvla_oft") == targets.scoring("four") == targets.device == "" and targets.gpus("openvla_oft") == 0
+    paper = Targets(yaml.safe_load((ROOT / "config/paper.yaml").read_text()), str(ROOT))
+    assert paper.training("pi05") == "--device cuda --gpus 4" and paper.training("openvla_oft_spatial") == paper.device == "--device cuda"
+    assert (paper.gpus("pi05"), paper.gpus("openvla_oft_spatial")) == (4, 1)
+    assert paper.scoring("four") == "--device cuda --precision bf16"
+    paper.config["policies"]["pi05"]["recompute"] = True
+    assert paper.training("pi05") == "--device cuda --gpus 4 --recompute"
 
 
 def test_the_average_needs_every_suite_and_seed(targets):
@@ -103,3 +114,37 @@ def test_a_path_means_one_thing_or_nothing(targets, template, path, expected):
     assert (match is None) == (expected is None)
     if match is not None:
         assert {key: match.group(key) for key in expected} == expected
+
+
+def test_a_table_of_perturbations_asks_for_every_suite_under_each(targets):
+    columns = ["size", "camera", "noise", "average"]
+    tables = {"table1": targets.config["tables"]["table1"], "table6": {"sheet": targets.config["tables"]["table1"], "columns": columns}}
+    variants = {"camera": ["camera-1", "camera-3"], "noise": ["noise-2+blank"]}
+    plus = Targets({**targets.config, "tables": tables, "variants": variants}, str(ROOT))
+    assert plus.columns("table6") == columns and plus.columns("table1") == targets.columns("table1")
+    arm = plus.arm("table6", "openvla_oft.baseline")
+    folder = "artifacts/embedded/openvla_oft/none/four.recover/seed0/rollouts/closed-n50"
+    assert plus.episodes(arm, "noise", "", "table6")[0] == f"{folder}/embedded_spatial+noise-2+blank.jsonl"
+    assert len(plus.episodes(arm, "camera", "", "table6")) == 8 and len(plus.episodes(arm, "average", "", "table6")) == 12
+    assert plus.episodes(arm, "average", "", "table1") == targets.episodes(arm, "average", "")
+    known = plus.constraints()
+    records = [Path(path).stem for path in plus.episodes(arm, "camera", "", "table6")]
+    assert all(re.fullmatch(rf"(?:{known['suite']})(?:{known['variant']})", record) for record in records)
+    with pytest.raises(UnknownName, match=r"unknown column 'camra'.*did you mean 'camera'"):
+        Targets({**plus.config, "tables": {"t": {"sheet": tables["table1"], "columns": ["camra"]}}}, str(ROOT))
+    with pytest.raises(UnknownName, match=r"unknown variant 'suite.camera-9'"):
+        Targets({**plus.config, "variants": {"camera": ["camera-9"]}}, str(ROOT))
+
+
+def test_the_paper_s_table_6_is_planned_with_its_canary(targets):
+    paper = Targets(yaml.safe_load((ROOT / "config/paper.yaml").read_text()), str(ROOT))
+    arm = paper.arm("table6", "pi05.gateprobe9")
+    records = paper.episodes(arm, "average", "", "table6")
+    assert len(records) == len(set(records)) == 7 * 5 * 4
+    assert records[0].endswith("/pi05/language-gateprobe-9/four.flow_recover/seed0/rollouts/plus-n5/libero_spatial+camera-1.jsonl")
+    assert json.loads(paper.protocol_json("plus-n5"))["image_path"] == "openpi"
+    wanted = paper.canary(SimpleNamespace(policy="pi05", protocol="plus-n5"))
+    assert wanted == ["artifacts/paper/pi05/none/four.flow_recover/seed0/canary/plus-n5.json"]
+    assert targets.canary(SimpleNamespace(policy="openvla_oft", protocol="closed-n50")) == []
+    assert json.loads(paper.reported("table6", "pi05.gateprobe17", "robot"))["value"] == 0.321
+    assert paper.reported("table6", "pi05.gateprobe17", "noise") == "null"

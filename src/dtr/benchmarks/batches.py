@@ -7,7 +7,6 @@ actions tell.
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -91,10 +90,11 @@ def first_frames(tasks: Suite) -> list[tuple[Any, str]]:
 
 def play(policy: Policy, processor: Processor, tasks: Suite, protocol: Protocol) -> list[Episode]:
     """The episodes of the protocol, on all cores."""
+    from dtr.benchmarks.rollouts import WORKERS
     from dtr.rollout.inference import build_inference
     from dtr.rollout.run import plan
     from dtr.rollout.session import Session
 
     infer = build_inference(policy, processor, protocol, [task.language for task in tasks.tasks])
-    session = Session(infer, protocol, tasks, "bench", os.cpu_count() or 1, hang_s=300.0)
+    session = Session(infer, protocol, tasks, "bench", WORKERS, hang_s=300.0)
     return list(session.play(plan(protocol, tasks)))

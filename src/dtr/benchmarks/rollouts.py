@@ -4,7 +4,7 @@
     meshes      the same with the embedded suites' coarse robot meshes and plain GL          = the plain loop with the same meshes
     steps       the same with fast stepping
     unrendered  the same, drawn at inference steps only
-    workers     the same with several simulators and padded inference                        = the engine
+    workers     the same with two simulators a core and padded inference                     = the engine
 
 `factor` is the gain over the rung before, so the factors multiply to the whole and each depends on the order. `engine_over_plain` is
 workers over meshes. All rungs run through the engine's own processes (a rung with one worker simply alternates), play the same initial
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 SUITE = "embedded_spatial"
 PROTOCOL = Protocol("bench", chunk=4, batch=2, seed=7)
 CORES = os.cpu_count() or 1
+WORKERS = 2 * CORES
+"""As many as the rule `rollout` starts: some wait for the policy while others step."""
 
 
 def build_stock(task: Task, image_size: int) -> SimulatorLike:
@@ -69,7 +71,7 @@ LADDER = (
     Rung("meshes", build_slow, True, 1, 1),
     Rung("steps", build_simulator, True, 1, 1),
     Rung("unrendered", build_simulator, False, 1, 1),
-    Rung("workers", build_simulator, False, CORES, PROTOCOL.batch),
+    Rung("workers", build_simulator, False, WORKERS, PROTOCOL.batch),
 )
 
 
@@ -78,7 +80,7 @@ def measure(quick: bool = False) -> dict[str, Any]:
     from dtr.sim.suites import suite
 
     tasks = suite(SUITE)
-    crews = sorted({CORES + 1, 2 * CORES} - {CORES})
+    crews = sorted({CORES, CORES + 1} - {WORKERS})
     ladder = [*LADDER, *(replace(LADDER[-1], name=f"{n} workers", workers=n) for n in crews)]
     rounds, each, limit = (1, 2, 8) if quick else (3, 4, tasks.max_steps)
     spent = {rung.name: [0, 0.0] for rung in ladder}

@@ -41,6 +41,13 @@ class Dataset:
             raise BadDemonstrations(f"images must be (N, cameras, H, W, 3) uint8, got {got}: render the data again.")
         if (np.diff(self.episode) < 0).any():
             raise BadDemonstrations("frames must be ordered by episode, got them mixed: sort them by episode_index and frame_index.")
+        stray = (self.task < 0) | (self.task >= len(self.instructions))
+        if stray.any():
+            row = int(stray.argmax())
+            raise BadDemonstrations(
+                f"task must be one of the {len(self.instructions)} instructions, got {int(self.task[row])} in frame {row}: "
+                "fetch the data or render it again."
+            )
         for name in ("state", "actions"):
             bad = ~np.isfinite(getattr(self, name)).all(axis=1)
             if bad.any():

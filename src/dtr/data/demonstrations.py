@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-import json
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +29,10 @@ RESOLUTION = 2.0**-16
 STATE_WIDTH = 8  # end effector xyz, axis-angle, two gripper positions
 ACTION_WIDTH = 7  # OSC_POSE: xyz, axis-angle, gripper (-1 open, +1 closed), all in [-1, 1]
 ARRAYS = {"qpos": np.float32, "state": np.float32, "actions": np.float32, "episode": np.int32, "seed": np.int64}
+RECORD = {"name", "language", "index", "sha256"}
+"""What meta.json must say of a task."""
+BROKEN = (OSError, KeyError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
+"""What reading a damaged archive raises; RuntimeError where a flipped bit says "encrypted", or names a compression that does not exist."""
 
 
 @dataclass(frozen=True)
@@ -135,8 +139,9 @@ def read_meta(folder: str | Path) -> Mapping[str, Any]:
     path = Path(folder) / "meta.json"
     try:
         meta = read_json(path)
-        known = meta["format"] == FORMAT and isinstance(meta["suite"], str) and all(isinstance(t["sha256"], str) for t in meta["tasks"])
-    except (OSError, json.JSONDecodeError, KeyError, TypeError):
+        known = meta["format"] == FORMAT and isinstance(meta["suite"], str) and bool(meta["tasks"])
+        known = known and all(isinstance(t, dict) and t.keys() >= RECORD for t in meta["tasks"])
+    except (OSError, ValueError, KeyError, TypeError):
         known = False
     if not known:
         raise BadDemonstrations(f"expected raw demonstrations (meta.json, format {FORMAT}) in {folder}, got none: run `dtr demonstrate`.")
@@ -154,7 +159,7 @@ def read_task(folder: Path, record: Mapping[str, Any]) -> TaskDemonstrations:
     try:
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in ARRAYS}
-    except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except BROKEN as error:
         expected = ", ".join(ARRAYS)
         raise BadDemonstrations(f"{path} must be a whole archive of {expected}, got: {error}: fetch or record it again.") from error
     task = TaskDemonstrations(record["name"], record["language"], record["index"], **arrays)

@@ -12,7 +12,6 @@ Public example: HuggingFaceVLA/libero (files of many episodes, episodes of many 
 from __future__ import annotations
 
 import io
-import json
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -37,22 +36,22 @@ def read_lerobot(folder: str | Path) -> Dataset:
     """A LeRobot v3 data set in memory. Raises BadDemonstrations with what is missing, cut off or of another layout."""
     folder = Path(folder)
     info = read_info(folder)
-    described = info["features"]
-    video = [name for name, feature in described.items() if feature["dtype"] == "video"]
+    features = info["features"]
+    video = [name for name, feature in features.items() if feature["dtype"] == "video"]
     if video:
         raise BadDemonstrations(
             f"{folder} keeps {', '.join(video)} as MP4, which is not read yet, expected PNG in Parquet: "
             "use a data set of pictures (for LIBERO: HuggingFaceVLA/libero)."
         )
-    pictures = (name for name, feature in described.items() if feature["dtype"] == "image")
+    pictures = (name for name, feature in features.items() if feature["dtype"] == "image")
     cameras = sorted(pictures, key=lambda name: ("wrist" in name or name.endswith("2"), name))  # agent view first
-    columns = {role: next((name for name in names if name in described), None) for role, names in NAMES.items()}
+    columns = {role: next((name for name in names if name in features), None) for role, names in NAMES.items()}
     if not cameras or None in columns.values():
         raise BadDemonstrations(
-            f"{folder} must have pictures, observation.state and action, got columns {sorted(described)}: choose a data set for policies."
+            f"{folder} must have pictures, observation.state and action, got columns {sorted(features)}: choose a data set for policies."
         )
     paths = sorted(folder.glob("data/chunk-*/file-*.parquet"))
-    total, shape = info["total_frames"], tuple(described[cameras[0]]["shape"])
+    total, shape = info["total_frames"], tuple(features[cameras[0]]["shape"])
     images = np.empty((total, len(cameras), *shape), np.uint8)
     numbers: dict[str, list[NDArray[Any]]] = {name: [] for name in ("state", "actions", "episode_index", "task_index", "index")}
     row = 0
@@ -65,7 +64,7 @@ def read_lerobot(folder: str | Path) -> Dataset:
             if row + len(table) > total:
                 raise ValueError(f"more than the {total} frames of info.json")
             decode(table, cameras, images[row : row + len(table)])
-        except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
+        except (OSError, ValueError, KeyError, TypeError, SyntaxError, pa.ArrowException) as error:  # SyntaxError: Pillow's, of a PNG
             raise BadDemonstrations(f"{path} must be a whole data file of {folder.name}, got {error}: fetch or render it again.") from error
         row += len(table)
     if row != total:
@@ -85,16 +84,27 @@ def read_info(folder: str | Path) -> Mapping[str, Any]:
     try:
         info = read_json(path)
         version = str(info["codebase_version"])
-    except (OSError, json.JSONDecodeError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise BadDemonstrations(
             f"expected raw demonstrations (meta.json) or a LeRobot v3 data set (meta/info.json) in {folder}, got neither: "
             "name another folder, fetch it again, or record demonstrations with `dtr demonstrate`."
         ) from error
     if not version.startswith("v3"):
         raise BadDemonstrations(f"expected LeRobot layout v3 in {folder}, got {version}: convert it with LeRobot's own converter.")
-    if not isinstance(info.get("features"), Mapping) or not isinstance(info.get("total_frames"), int) or info["total_frames"] < 1:
-        raise BadDemonstrations(f"{path} must say total_frames (1 or more) and features, it does not: fetch or render the data again.")
+    features, total = info.get("features"), info.get("total_frames")
+    if not isinstance(features, Mapping) or not all(described(f) for f in features.values()) or not isinstance(total, int) or total < 1:
+        raise BadDemonstrations(
+            f"{path} must say total_frames (1 or more) and features with dtype and shape, it does not: fetch or render the data again."
+        )
     return info
+
+
+def described(feature: Any) -> bool:
+    """Whether info.json says of a column what kind it is and, of a picture, how large."""
+    if not isinstance(feature, Mapping) or "dtype" not in feature:
+        return False
+    shape = feature.get("shape")
+    return feature["dtype"] != "image" or (isinstance(shape, list) and all(isinstance(side, int) and side > 0 for side in shape))
 
 
 def read_tasks(folder: Path) -> tuple[str, ...]:
@@ -104,7 +114,7 @@ def read_tasks(folder: Path) -> tuple[str, ...]:
         table = pq.read_table(path)
         sentences = next(name for name in table.column_names if name != "task_index")  # "task", or pandas' unnamed index
         pairs = sorted(zip(table["task_index"].to_pylist(), table[sentences].to_pylist(), strict=True))
-    except (OSError, KeyError, StopIteration, pa.ArrowException) as error:
+    except (OSError, KeyError, ValueError, TypeError, StopIteration, pa.ArrowException) as error:
         raise BadDemonstrations(f"{path} must map sentences to task_index, got: {error}: fetch or render it again.") from error
     if [number for number, _ in pairs] != list(range(len(pairs))):
         numbers = [n for n, _ in pairs][:8]

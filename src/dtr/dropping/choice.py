@@ -44,11 +44,12 @@ def choose(cut: Cut, policy: Policy, scores: Mapping[str, Score]) -> Choice:
     after = None if width is None else width[0]
     for part in cut.parts:
         granularity = part.sublayer or "block"
+        depths = {name: Depth(stack.depth, stack.having(granularity), stack.dead) for name, stack in stacks.items()}
+        aimed = targeted(part, depths)
         if width is not None and part.sublayer is None and cuts_width(part):
             after = min(after or width[0], max(width[1] // DIVISOR[part.rule], 1))
             continue
-        depths = {name: Depth(stack.depth, stack.having(granularity), stack.dead) for name, stack in stacks.items()}
-        for name in targeted(part, depths):
+        for name in aimed:
             policy.check_granularity(name, granularity)
         for name, blocks in dropped_blocks(part, depths, scores.get(part.rule)).items():
             going[granularity][name] |= blocks

@@ -32,6 +32,7 @@ class Score:
     policy, source: name and configuration digest of the policy scored; weights: SHA-256 of its file.
     calibration: names of the data sets, in order; data: their SHA-256; samples: how many frames; seed: how they were chosen.
     blocks: block name -> BlockScore. Lower means: loses less when the block goes.
+    precision: "bf16" where the policy was asked in bfloat16.
     """
 
     metric: str
@@ -43,6 +44,7 @@ class Score:
     samples: int
     seed: int
     blocks: Mapping[str, BlockScore]
+    precision: str | None = None
 
     def __post_init__(self) -> None:
         bad = [name for name, block in self.blocks.items() if not math.isfinite(block.score)]
@@ -68,6 +70,7 @@ class Score:
             "seed": self.seed,
             "blocks": {name: vars(block) for name, block in self.blocks.items()},
             "order": {component: self.order(component) for component in components},
+            **({"precision": self.precision} if self.precision else {}),
         }
 
     @classmethod
@@ -75,7 +78,7 @@ class Score:
         """The inverse of `to_json`; `value` has been validated (see `read_score`)."""
         fields = {name: value[name] for name in ("metric", "policy", "source", "weights", "data", "samples", "seed")}
         blocks = {name: BlockScore(**block) for name, block in value["blocks"].items()}
-        return cls(**fields, calibration=tuple(value["calibration"]), blocks=blocks)
+        return cls(**fields, calibration=tuple(value["calibration"]), blocks=blocks, precision=value.get("precision"))
 
 
 def least_important(names: list[str], scores: Mapping[str, float]) -> list[str]:

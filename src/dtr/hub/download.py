@@ -85,29 +85,17 @@ def library() -> ModuleType:
 def told(source: Source, revision: str | None, file: str = "") -> Iterator[None]:
     """FetchFailed, in one sentence, for whatever the hub's library raises."""
     errors: Any = importlib.import_module("huggingface_hub.errors") if library() else None
+    away = (errors.HTTPError, errors.OfflineModeIsEnabled, errors.LocalEntryNotFoundError, ConnectionError, TimeoutError)
     what = f"{source.id}{f' at {revision}' if revision else ''}"
     try:
         yield
-    except errors.GatedRepoError as error:
-        page = f"{'datasets/' if source.kind == 'dataset' else ''}{source.id}"
-        raise FetchFailed(
-            f"{source.id} is gated: accept its licence on the page of {page} at the hub, log in with `hf auth login`, and run this again."
-        ) from error
-    except errors.RevisionNotFoundError as error:
-        raise FetchFailed(f"{source.id} has no revision {revision}: `dtr fetch --resolve` prints the current one.") from error
-    except errors.RepositoryNotFoundError as error:
-        raise FetchFailed(
-            f"the hub has no {source.kind} {source.id}, or shows it only to its owners: correct `id`, or log in with `hf auth login`."
-        ) from error
-    except errors.RemoteEntryNotFoundError as error:
-        raise FetchFailed(f"{what} has no file {file}: correct the names in the configuration.") from error
     except errors.HfHubHTTPError as error:
-        status = getattr(error.response, "status_code", "nothing")
-        raise FetchFailed(f"the hub answered {status} for {what} {file}: wait and run this again, it goes on from there.") from error
-    except (errors.HTTPError, errors.OfflineModeIsEnabled, errors.LocalEntryNotFoundError, ConnectionError, TimeoutError) as error:
+        raise FetchFailed(answered(error, errors, source, what, revision, file)) from error
+    except away as error:
+        reason = str(error).split("\n", 1)[0] or type(error).__name__
         raise FetchFailed(
-            f"no way to the hub for {what} ({str(error).splitlines()[0] if str(error) else type(error).__name__}): "
-            "run this on a machine with network and bring the folder here, or connect; it goes on from there."
+            f"no way to the hub for {what} ({reason}): run this on a machine with network and bring the folder here, or connect; "
+            "it goes on from there."
         ) from error
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -117,3 +105,21 @@ def told(source: Source, revision: str | None, file: str = "") -> Iterator[None]
         if error.errno is not None:
             raise
         raise FetchFailed(f"{file} of {source.id} broke off on the way: run this again, it goes on from there.") from error
+
+
+def answered(error: Exception, errors: Any, source: Source, what: str, revision: str | None, file: str) -> str:
+    """What the hub's answer means."""
+    page = f"{'datasets/' if source.kind == 'dataset' else ''}{source.id}"
+    status = getattr(getattr(error, "response", None), "status_code", "nothing")
+    login = "log in with `hf auth login`"
+    sentences = (  # a gated repository is a kind of one that is not found
+        (errors.GatedRepoError, f"{source.id} is gated: accept its licence on the page of {page} at the hub, {login}, and run this again."),
+        (errors.RevisionNotFoundError, f"{source.id} has no revision {revision}: `dtr fetch --resolve` prints the current one."),
+        (
+            errors.RepositoryNotFoundError,
+            f"the hub has no {source.kind} {source.id}, or shows it only to its owners: correct `id`, or {login}.",
+        ),
+        (errors.RemoteEntryNotFoundError, f"{what} has no file {file}: correct the names in the configuration."),
+        (errors.HfHubHTTPError, f"the hub answered {status} for {what} {file}: wait and run this again, it goes on from there."),
+    )
+    return next(sentence for kind, sentence in sentences if isinstance(error, kind))

@@ -19,11 +19,12 @@ from torch import Tensor
 from dtr.dropping.selection import brief
 from dtr.errors import BadCheckpoint
 from dtr.hub.kept import renumbered
-from dtr.hub.manifest import CLASSES
-from dtr.hub.processing import DERIVED, write_statistics
+from dtr.hub.processing import chosen_fields, conventions
+from dtr.hub.statistics import write_statistics
 from dtr.policies.base import Policy
 from dtr.policies.checkpoint import KeyMap
 from dtr.policies.file import LoadedPolicy, load_policy, shards_of, write_tensors
+from dtr.policies.flow_policy import FlowPolicy
 from dtr.policies.parts import PARTS
 from dtr.policies.registry import beside
 from dtr.provenance import atomic_path, write_json
@@ -63,6 +64,11 @@ def check_whole_blocks(policy: Policy) -> None:
 def official(policy: Policy, key_map: KeyMap, consecutive: bool) -> dict[str, dict[str, Tensor]]:
     """Part -> official key -> tensor, where it lies."""
     kept = {name: stack.kept for name, stack in policy.stacks().items()}
+    if consecutive and isinstance(policy, FlowPolicy) and kept["language"] != kept["action"]:
+        raise BadCheckpoint(
+            f"layer i of {policy.name}'s action expert attends to layer i of its language model, so numbering anew what is left of each "
+            "pairs other layers: export it without --consecutive."
+        )
     numbers = {name: tuple(range(len(blocks))) for name, blocks in kept.items()} if consecutive else kept
     state = policy.state_dict()
     parts: dict[str, dict[str, Tensor]] = {part: {} for part in key_map.parts}
@@ -99,22 +105,19 @@ def entry_of(loaded: LoadedPolicy, files: Mapping[str, list[str]]) -> dict[str, 
     """The entry of `policies` that imports the exported files."""
     config, kept = whole_config(loaded.policy), {name: list(stack.kept) for name, stack in loaded.policy.stacks().items()}
     dropped = any(len(blocks) < stack.depth for blocks, stack in zip(kept.values(), loaded.policy.stacks().values(), strict=True))
-    processor, known = loaded.processor.to_dict(), CLASSES[loaded.policy.name]
-    words = processor["tokenizer"]
+    words = loaded.processor.tokenizer.to_dict()
     hub: dict[str, Any] = {
         "id": "local/exported",
         "revision": None,
         "role": "authors_recovered" if dropped else "finetuned",
         "parts": dict(files),
         "files": [STATISTICS],
-        "prompt": known.prompts[0],
-        "normalisation": known.normalisations[0],
+        **conventions(loaded.policy.name, loaded.processor),
         "horizon": loaded.processor.chunk,
         "statistics": {"file": STATISTICS, "key": "exported"},
         "tokenizer": words if words["kind"] == "words" else {"id": words["source"], "revision": words["revision"]},
     } | ({"kept": kept} if dropped else {})
-    chosen = {name: value for name, value in processor.items() if name not in DERIVED}
-    return {"class": loaded.policy.name, "model": config, "processor": chosen, "hub": hub}
+    return {"class": loaded.policy.name, "model": config, "processor": chosen_fields(loaded.processor), "hub": hub}
 
 
 def whole_config(policy: Policy) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from typing import Any
 
 from dtr.errors import BadConfig, DiskFull, FetchFailed
 from dtr.hub.download import HuggingFace, Listing, Remote, RemoteFile
-from dtr.hub.manifest import Source, matching, read_entry, sources_of
+from dtr.hub.manifest import Source, add_entry_arguments, matching, read_entry, sources_of
 from dtr.policies.tokenizer import FETCHED
 from dtr.provenance import read_json, sha256_file, write_json
 
@@ -144,9 +144,7 @@ def place(folder: Path, out: Path) -> None:
 def add_parser(verbs: Any) -> None:
     """Declare `dtr fetch`."""
     p = verbs.add_parser("fetch", help="fetch published weights or demonstrations at a pinned revision (resumable)")
-    p.add_argument("--config", required=True, help="a configuration file, or JSON of one entry of its `policies` or `demos`")
-    p.add_argument("--name", help="which entry of the configuration")
-    p.add_argument("--store", type=Path, default=FETCHED, help=f"where fetched files are kept (default {FETCHED})")
+    add_entry_arguments(p)
     p.add_argument("--out", type=Path, help="folder in which a data set is also put")
     what = p.add_mutually_exclusive_group()
     what.add_argument("--resolve", action="store_true", help="fetch nothing; print the current revision, to be pinned by hand")

@@ -9,6 +9,7 @@ fit the keys, a block too few, a key too many, another normalisation are refused
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -26,14 +27,14 @@ from dtr.errors import BadCheckpoint, BadConfig
 from dtr.hub.fetch import RECORD, have_all, recorded
 from dtr.hub.files import open_parts
 from dtr.hub.kept import Blocks, blocks_in, renumbered, settle
-from dtr.hub.manifest import Manifest, matching, read_entry, read_manifest
+from dtr.hub.manifest import Manifest, add_entry_arguments, matching, read_entry, read_manifest
 from dtr.hub.processing import make_processor
 from dtr.policies.base import Policy
 from dtr.policies.checkpoint import KeyMap, Parts, check_tied, translate, wanted
 from dtr.policies.file import fill, save_policy
+from dtr.policies.flow_config import FlowPolicyConfig
 from dtr.policies.processor import Processor
 from dtr.policies.registry import beside, skeleton
-from dtr.policies.tokenizer import FETCHED
 from dtr.provenance import sha256_file, write_run_record
 
 
@@ -54,7 +55,7 @@ def import_policy(entry: Mapping[str, Any], folder: Path, data: Sequence[Path] =
     """
     manifest = read_manifest(entry["class"], entry["hub"])
     key_map: KeyMap = beside(entry["class"], "_keys", "KEYS")
-    config = entry.get("model") or beside(entry["class"], "_config", "FULL_SIZE")
+    config = entry.get("model") or released(entry["class"], manifest.horizon)
     whole = skeleton(entry["class"], config)
     processor = make_processor(entry, manifest, whole.config, folder, data)
     check_parts(manifest, key_map)
@@ -70,6 +71,12 @@ def import_policy(entry: Mapping[str, Any], folder: Path, data: Sequence[Path] =
         "files": hashes(manifest, folder),
     }
     return Imported(policy, processor, plan, provenance)
+
+
+def released(name: str, horizon: int) -> Any:
+    """The configuration of the released model; a flow policy's weights do not depend on its horizon, so it is the manifest's."""
+    full = beside(name, "_config", "FULL_SIZE")
+    return dataclasses.replace(full, chunk=horizon) if isinstance(full, FlowPolicyConfig) else full
 
 
 def check_parts(manifest: Manifest, key_map: KeyMap) -> None:
@@ -160,9 +167,7 @@ def files_of(manifest: Manifest, store: Path) -> Path:
 def add_parser(verbs: Any) -> None:
     """Declare `dtr import`."""
     p = verbs.add_parser("import", help="make a policy file of published weights")
-    p.add_argument("--config", required=True, help="a configuration file, or JSON of one entry of its `policies`")
-    p.add_argument("--name", help="which policy of the configuration")
-    p.add_argument("--store", type=Path, default=FETCHED, help=f"where `dtr fetch` keeps files (default {FETCHED})")
+    add_entry_arguments(p)
     p.add_argument("--files", type=Path, help="take the official files from this folder instead, whatever revision they are")
     p.add_argument("--data", type=Path, nargs="+", default=[], help="LeRobot data sets, for a base whose statistics are measured on them")
     p.add_argument("--out", type=Path, required=True, help="policy file")

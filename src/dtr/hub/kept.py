@@ -62,13 +62,22 @@ def _settle(name: str, found: tuple[int, ...], depth: int, given: tuple[int, ...
 def renumbered(
     names: Iterable[str], policy: Policy, old: Mapping[str, tuple[int, ...]], new: Mapping[str, tuple[int, ...]]
 ) -> dict[str, str]:
-    """Every name -> the same with the blocks `old` of each stack numbered as in `new`."""
+    """Every name -> the same with the blocks `old` of each stack numbered as in `new`, and with them the layers' keys and values.
+
+    BadCheckpoint when keys and values of a layer have no block whose number they could follow.
+    """
     moved = {name: name for name in names}
     for stack, path in stack_paths(policy).items():
         to = dict(zip(old.get(stack, ()), new.get(stack, ()), strict=True))
-        pattern = re.compile(rf"({re.escape(path)})\.(\d+)\.(.*)")
-        for name in moved:
-            match = pattern.fullmatch(name)
-            if match and int(match[2]) in to:
-                moved[name] = f"{match[1]}.{to[int(match[2])]}.{match[3]}"
+        sources = f"{path.removesuffix('stack.blocks')}sources"
+        pattern = re.compile(rf"({re.escape(path)}|{re.escape(sources)})\.(\d+)\.(.*)")
+        for name, match in [(name, match) for name in moved if (match := pattern.fullmatch(name))]:
+            number = to.get(int(match[2]))
+            if number is not None:
+                moved[name] = f"{match[1]}.{number}.{match[3]}"
+            elif any(a != b for a, b in to.items()):
+                raise BadCheckpoint(
+                    f"blocks of {stack} are numbered anew, but layer {match[2]} has keys and values without a block: "
+                    "number blocks by their original index."
+                )
     return moved

@@ -10,6 +10,7 @@ No torch here: the Snakefile reads manifests. A revision that nobody has looked 
 
 from __future__ import annotations
 
+import argparse
 import fnmatch
 import json
 import re
@@ -38,11 +39,12 @@ class Conventions:
 
 CLASSES = {
     "openvla_oft": Conventions(("question",), ("q99",)),
-    "pi05": Conventions(("text", "text_state"), ("q99", "meanstd")),
+    "pi05": Conventions(("text", "text_state", "text_padded_state"), ("q99", "meanstd")),
     "gigabrain0": Conventions(("text_state",), ("q99",)),
     "lingbot_vla": Conventions(("text",), ("q99", "meanstd")),
 }
-"""`question`: "In: What action should the robot take to ...?"; `text_state`: the task and the binned state as words; `text`: the task."""
+"""`question`: "In: What action should the robot take to ...?"; `text_state`: the task and the binned state as words; `text_padded_state`:
+with zeros behind the state, as lerobot writes it; `text`: the task. `dtr.hub.processing` says what each class makes of them."""
 
 
 def matching(names: Iterable[str], pattern: str) -> list[str]:
@@ -166,6 +168,13 @@ def read_entry(text: str, name: str | None) -> dict[str, Any]:
     if name not in entries:
         raise unknown("policy or data set", str(name), entries, f"--name says which entry of {text} is meant.")
     return dict(entries[name])
+
+
+def add_entry_arguments(p: argparse.ArgumentParser) -> None:
+    """The arguments of `dtr fetch` and `dtr import` that say what is meant and where its files lie."""
+    p.add_argument("--config", required=True, help="a configuration file, or JSON of one entry of its `policies` or `demos`")
+    p.add_argument("--name", help="which entry of the configuration")
+    p.add_argument("--store", type=Path, default=FETCHED, help=f"where fetched files are kept (default {FETCHED})")
 
 
 def _check(hub: Any, what: str) -> None:

@@ -30,6 +30,8 @@ from dtr.importance.leave_one_out import loss_changes
 from dtr.policies.base import Batch, Policy
 from dtr.policies.device import probe
 from dtr.policies.file import LoadedPolicy, load_policy
+from dtr.policies.precision import lower
+from dtr.policies.settings import PRECISIONS
 from dtr.progress import Progress
 from dtr.provenance import sha256_file, write_run_record
 from dtr.records import validate
@@ -73,15 +75,23 @@ def block_score(values: Tensor, dead: bool) -> BlockScore:
 
 
 def score(
-    loaded: LoadedPolicy, data: Dataset, metric: str, samples: int, seed: int, names: Iterable[str], weights: str, batch: int = 8
+    loaded: LoadedPolicy,
+    data: Dataset,
+    metric: str,
+    samples: int,
+    seed: int,
+    names: Iterable[str],
+    weights: str,
+    batch: int = 8,
+    precision: str | None = None,
 ) -> Score:
     """The score record of a policy. names: what the data sets are called; weights: SHA-256 of the policy's file."""
-    policy, rows = loaded.policy, calibration_rows(data, samples, seed)
+    policy, rows = lower(loaded.policy, precision), calibration_rows(data, samples, seed)
     check(data, loaded.processor, policy.config.images)
     source = Batches(data, loaded.processor)
     stream = (source.batch(rows[first : first + batch], policy.device) for first in range(0, samples, batch))
     blocks = score_blocks(policy, stream, metric, samples)
-    return Score(metric, policy.name, config_digest(policy), weights, tuple(names), data.sha256, samples, seed, blocks)
+    return Score(metric, policy.name, config_digest(policy), weights, tuple(names), data.sha256, samples, seed, blocks, precision)
 
 
 def add_parser(verbs: Any) -> None:
@@ -95,6 +105,7 @@ def add_parser(verbs: Any) -> None:
     p.add_argument("--batch", type=int, default=8, help="frames at a time: memory only, scores do not depend on it beyond rounding")
     p.add_argument("--processes", type=int, default=1, help="simulators at a time, where pictures have to be rendered (default 1)")
     p.add_argument("--device", default="cpu", help="cpu or cuda")
+    p.add_argument("--precision", choices=PRECISIONS, help="ask the policy in bfloat16 (default: float32)")
     p.add_argument("--out", type=Path, required=True, help="score file")
     p.set_defaults(run=run)
 
@@ -109,7 +120,7 @@ def run(args: argparse.Namespace) -> None:
     check_header(loaded.header, args.policy)
     data = read_data(args.data, args.image_size or loaded.processor.image_size, args.pictures, args.processes)
     names = [folder.name for folder in args.data]
-    record = score(loaded, data, args.metric, args.samples, args.seed, names, sha256_file(args.policy), args.batch)
+    record = score(loaded, data, args.metric, args.samples, args.seed, names, sha256_file(args.policy), args.batch, args.precision)
     validate(record.to_json(), "score", args.out)
     write_score(args.out, record)
     write_run_record(args.out, started)

@@ -22,7 +22,7 @@ DEAD_DROP = 1e-6
 
 def gates(policy: Policy, golden: Golden, batch: Batch, names: Names, tolerance: float) -> Iterator[Comparison]:
     """GateProbe's per-sample gradients against those of truly inserted gates; dead ones must be exactly 0."""
-    ours, reference = gate_gradients(policy, batch), golden.json("gates.json")["values"]
+    ours, reference = gate_gradients(policy, batch), golden.json("gates.json", "values")
     dead = policy.dead
     for theirs, values in reference.items():
         for i, expected in values.items():
@@ -35,7 +35,7 @@ def drops(
     policy: P, golden: Golden, batch: Batch, act: Callable[[P], Tensor], names: Names, loss_tolerance: float, tolerance: float
 ) -> Iterator[Comparison]:
     """Loss and actions after dropping blocks; a drop of dead blocks alone must also leave our own actions as they were."""
-    listed = golden.json("drops.json")["drops"]
+    listed = golden.json("drops.json", "drops")
     expected = golden.tensors("drops.safetensors", *(f"{entry['name']}.{what}" for entry in listed for what in ("loss", "actions")))
     for entry in listed:
         name, removed = entry["name"], {names[k]: v for k, v in entry["removed_blocks"].items()}

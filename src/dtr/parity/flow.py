@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -19,6 +19,7 @@ from dtr.policies.checkpoint import KeyMap, import_weights
 from dtr.policies.flow_policy import FlowPolicy
 from dtr.policies.registry import skeleton
 
+P = TypeVar("P", bound=FlowPolicy)
 STACKS = {"vision": "vision", "language": "language", "action": "action"}
 NORMS = {"1+w": "rms_plus_one", "w": "rms"}
 ONLY = {
@@ -41,10 +42,10 @@ class Tolerances:
     gates: float
 
 
-def load(golden: Golden, name: str, config: Any, keys: KeyMap) -> FlowPolicy:
-    """The policy of the folder with the official weights."""
-    policy = skeleton(name, config)
-    assert isinstance(policy, FlowPolicy)
+def load(golden: Golden, kind: type[P], config: Any, keys: KeyMap) -> P:
+    """The policy of the folder, of class `kind`, with the official weights."""
+    policy = skeleton(kind.name, config)
+    assert isinstance(policy, kind)
     import_weights(policy, keys, {part: golden.tensors(f"{part}.safetensors") for part in keys.parts})
     return policy.eval()
 

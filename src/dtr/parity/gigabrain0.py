@@ -45,9 +45,7 @@ def more(policy: GigaBrain0, batch: Batch, found: Tensors) -> Tensors:
 
 def load(golden: Golden) -> GigaBrain0:
     """The policy of the folder with the official weights."""
-    policy = flow.load(golden, "gigabrain0", config(golden), KEYS)
-    assert isinstance(policy, GigaBrain0)
-    return policy
+    return flow.load(golden, GigaBrain0, config(golden), KEYS)
 
 
 def config(golden: Golden) -> GigaBrain0Config:

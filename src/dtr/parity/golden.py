@@ -56,9 +56,12 @@ class Golden:
             if self.optional(path, known) != known:
                 raise BadConfig(f"config.json says {path} = {self.value(path)!r} but {who} has {known!r}: compare another folder.")
 
-    def json(self, name: str) -> Any:
-        """The content of a JSON file of the folder."""
-        return _json(self.folder, name)
+    def json(self, name: str, field: str) -> Any:
+        """A field of a JSON file of the folder. BadCheckpoint when it is not there."""
+        record = _json(self.folder, name)
+        if not isinstance(record, dict) or field not in record:
+            raise BadCheckpoint(f"{self.folder / name} has no field {field}: name a whole folder of golden values.")
+        return record[field]
 
     def tensors(self, name: str, *needed: str) -> Tensors:
         """The tensors of a safetensors file, cloned: unaligned memory-mapped ones can select other CPU kernels (1e-5 was seen).

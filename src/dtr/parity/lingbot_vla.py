@@ -43,9 +43,7 @@ def compare(golden: Golden) -> Iterator[Comparison]:
 
 def load(golden: Golden) -> LingBotVLA:
     """The policy of the folder with the official weights."""
-    policy = flow.load(golden, "lingbot_vla", config(golden), KEYS)
-    assert isinstance(policy, LingBotVLA)
-    return policy
+    return flow.load(golden, LingBotVLA, config(golden), KEYS)
 
 
 def config(golden: Golden) -> LingBotVLAConfig:

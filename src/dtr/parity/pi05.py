@@ -30,9 +30,7 @@ def compare(golden: Golden) -> Iterator[Comparison]:
 
 def load(golden: Golden) -> Pi05:
     """The policy of the folder with the official weights."""
-    policy = flow.load(golden, "pi05", config(golden), KEYS)
-    assert isinstance(policy, Pi05)
-    return policy
+    return flow.load(golden, Pi05, config(golden), KEYS)
 
 
 def config(golden: Golden) -> Pi05Config:

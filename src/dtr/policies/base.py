@@ -14,7 +14,9 @@ from torch import Tensor, nn
 
 from dtr.errors import PlanMismatch, unknown
 from dtr.policies.gate import Gate
+from dtr.policies.initial import draw
 from dtr.policies.parts import PARTS
+from dtr.policies.settings import parse
 from dtr.policies.stack import Stack
 
 Batch = dict[str, Tensor]
@@ -42,7 +44,11 @@ class Observation:
 
 
 class PolicyConfig(Protocol):
-    """What every policy's frozen configuration offers."""
+    """What every policy's frozen configuration offers; `dtr.policies.plain_config` is a small one to start from."""
+
+    images: int
+    chunk: int
+    action_dim: int
 
     def to_dict(self) -> dict[str, Any]:
         """JSON values; the class's `from_dict` gives the same configuration back."""
@@ -52,14 +58,17 @@ class PolicyConfig(Protocol):
 
 
 class Policy(nn.Module, ABC):
-    """A vision-language-action model.
+    """A vision-language-action model: `stacks`, `losses` and `act`; the rest has defaults (docs/your-own-policy.md).
 
-    Parameters are created uninitialised: `reset_parameters(seed)` draws them, loading a file fills them.
+    Parameters are created uninitialised: `reset_parameters(seed)` draws them, loading a file fills them. There are no buffers: what is
+    constant is computed where it is needed.
     """
 
     name: ClassVar[str]
     processor_kind: ClassVar[str]
-    """Which processor speaks its numbers and words: a key of `dtr.policies.registry.PROCESSORS`."""
+    """Which processor speaks its numbers and words (`dtr.policies.registry`)."""
+    config_class: ClassVar[type]
+    """The dataclass of its configuration, for those that use the default `parse`."""
     vocab_section: ClassVar[str] = ""
     """The part of the configuration that holds `vocab`; empty: the configuration itself."""
     trained_whole: ClassVar[tuple[str, ...]] = ()
@@ -68,15 +77,9 @@ class Policy(nn.Module, ABC):
     """Whether `losses` draws noise, and so can draw it `draws` times a sample."""
     draws: int = 1
 
-    @classmethod
-    @abstractmethod
-    def parse(cls, config: Mapping[str, Any]) -> Any:
-        """The policy's configuration dataclass from JSON values, strictly (BadConfig)."""
-
-    @property
-    @abstractmethod
-    def config(self) -> Any:
-        """The configuration as the policy is now: kept blocks and parts and head width follow every drop (a `PolicyConfig`)."""
+    def __init__(self, config: Any) -> None:
+        super().__init__()
+        self._config = config
 
     @abstractmethod
     def stacks(self) -> dict[str, Stack]:
@@ -90,17 +93,30 @@ class Policy(nn.Module, ABC):
     def act(self, batch: Batch, mark: Mark = unmarked) -> Tensor:
         """(B, chunk, action_dim) normalised actions, without gradient. `mark` is told when "vision", "language", "action" are done."""
 
-    @abstractmethod
+    @classmethod
+    def parse(cls, config: Mapping[str, Any]) -> Any:
+        """The policy's configuration dataclass from JSON values, strictly (BadConfig)."""
+        return parse(cls.config_class, config, cls.name)
+
+    @property
+    def config(self) -> Any:
+        """The configuration as the policy is now: kept blocks and parts and head width follow every drop (a `PolicyConfig`)."""
+        return self._config.keeping({name: stack.shape for name, stack in self.stacks().items()})
+
     def reset_parameters(self, seed: int) -> None:
         """Draw every parameter from `seed` and its own name: the global random state plays no part, nor do other parameters."""
+        draw(self, seed)
 
-    @abstractmethod
     def narrow_head(self, units: Sequence[int]) -> None:
-        """Keep only these hidden units of the action head."""
+        """Keep only these hidden units of the action head. PlanMismatch where there is none to narrow."""
+        raise PlanMismatch(f"{self.name} acts through blocks and has no head to narrow to {len(units)} units: drop blocks.")
 
-    @abstractmethod
     def example(self, text_tokens: int) -> Batch:
         """One inference request without padding, on the `meta` device: only its shapes matter."""
+        from dtr.policies.registry import processor_class  # which imports this module
+
+        with torch.device("meta"):
+            return processor_class(self.processor_kind).example(self._config, text_tokens)
 
     def gates(self, granularity: str = "block", stacks: Collection[str] | None = None) -> dict[str, Gate]:
         """Every gate by name, dead blocks included: `language.7`, or `language.7.attention` for the granularity `attention` or `mlp`.
@@ -130,13 +146,15 @@ class Policy(nn.Module, ABC):
     def drop(self, blocks: Mapping[str, Iterable[int]], granularity: str = "block") -> None:
         """Delete blocks, or their `attention` or `mlp`, by stack name and original index; a block that lost both is gone.
 
-        UnknownName or PlanMismatch when they are not there.
+        UnknownName or PlanMismatch when one of them is not there; then nothing is deleted.
         """
-        stacks = self.stacks()
-        for name, indices in blocks.items():
+        stacks, going = self.stacks(), {name: tuple(indices) for name, indices in blocks.items()}
+        for name, indices in going.items():
             if name not in stacks:
                 raise unknown("stack", name, stacks)
             self.check_granularity(name, granularity)
+            stacks[name].check(indices, granularity)
+        for name, indices in going.items():
             stacks[name].drop(indices, granularity)
 
     @property

@@ -19,12 +19,19 @@ from dtr.errors import BadCheckpoint
 from dtr.policies.base import Policy
 from dtr.policies.file import fill
 
+Pairs = tuple[tuple[str, str], ...]
+"""(official, ours) templates."""
 Parts = Mapping[str, Mapping[str, Tensor]]
 Names = Mapping[str, Iterable[str]]
 """The official keys of every part."""
 FIELDS = {"i": r"(?P<i>\d+)", "k": r"(?P<k>\d+)", "w": r"(?P<w>weight|bias)"}
 WRAPPERS = ("module.", "model.", "_orig_mod.")
 """Distributed training, lerobot's policies and compiled modules put these in front of every key, in any order."""
+
+
+def renamed(names: Mapping[str, str], official: str = "", ours: str = "") -> Pairs:
+    """Pairs of modules with weights and biases: official name -> ours, each behind a prefix that ends in its dot."""
+    return tuple((f"{official}{a}.{{w}}", f"{ours}{b}.{{w}}") for a, b in names.items())
 
 
 @cache
@@ -48,7 +55,7 @@ class Part:
     """One official file: `pairs` of (official, ours) templates, patterns of `dead` official keys, the `prefix` that export puts on, second
     names that are `tied`, and the `file` that export writes: `.pt` by torch.save, else safetensors."""
 
-    pairs: tuple[tuple[str, str], ...]
+    pairs: Pairs
     dead: tuple[str, ...] = ()
     prefix: str = ""
     tied: tuple[Tied, ...] = ()
@@ -164,9 +171,10 @@ def import_weights(policy: Policy, key_map: KeyMap, parts: Parts) -> None:
 
 
 def wanted(policy: Policy, found: Mapping[str, tuple[str, str]]) -> dict[str, tuple[str, str]]:
-    """`found` without the unused weights that `policy` does not carry."""
+    """`found` without what no action depends on and `policy` does not carry: unused weights, and keys and values of a layer that nobody
+    reads any more (a dropped checkpoint may have kept them)."""
     place = policy.state_dict().keys()
-    return {name: where for name, where in found.items() if name in place or not name.startswith("unused.")}
+    return {name: where for name, where in found.items() if name in place or not (name.startswith("unused.") or ".sources." in name)}
 
 
 def official_shapes(policy: Policy, key_map: KeyMap) -> dict[str, dict[str, tuple[int, ...]]]:

@@ -18,6 +18,7 @@ from torch.nn import functional as F
 
 from dtr.errors import BadConfig
 from dtr.policies.parts import PartedBlock
+from dtr.policies.settings import check_sizes
 from dtr.policies.stack import Stack
 from dtr.policies.stack_config import StackConfig
 
@@ -40,6 +41,9 @@ class LanguageConfig(StackConfig):
     attention_bias: bool = False
 
     def __post_init__(self) -> None:
+        check_sizes(self, self.what, ("depth", "width", "heads", "mlp", "vocab"))
+        if not self.head_dim and self.width % self.heads:
+            raise BadConfig(f"heads must divide the width where head_dim is not given, got {self}: correct the configuration.")
         object.__setattr__(self, "kv_heads", self.kv_heads or self.heads)
         object.__setattr__(self, "head_dim", self.head_dim or self.width // self.heads)
         super().__post_init__()

@@ -16,15 +16,16 @@ def probe(device: str) -> None:
         x = torch.ones(64, 64, device=device)
         answer = float((x @ x).sum())
     except (RuntimeError, AssertionError) as error:  # torch: no driver, no GPU, an unknown name; not compiled with CUDA
-        raise MissingLibrary(_sentence(device, str(error).splitlines()[0])) from error
+        raise broken(device, str(error).splitlines()[0]) from error
     if answer != 64.0**3:
-        raise MissingLibrary(_sentence(device, f"it computed {answer} for {64.0**3}"))
+        raise broken(device, f"it computed {answer} for {64.0**3}")
 
 
-def _sentence(device: str, reason: str) -> str:
+def broken(device: str, reason: str) -> MissingLibrary:
+    """What is raised about a device that does not work: where that was, why, and what to do."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     seen = f", CUDA_VISIBLE_DEVICES={visible}" if visible is not None else ""
-    return (
+    return MissingLibrary(
         f"--device {device} does not work on {platform.node()}{seen} ({reason.rstrip('.')}): run on a machine with a GPU that torch can "
-        "use, leave this node out (docs/cluster.md), or leave --device out."
+        "use, leave this node out (docs/cluster.md), lower --gpus, or leave --device out."
     )

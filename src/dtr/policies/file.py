@@ -46,10 +46,13 @@ def save_policy(
     provenance: Mapping[str, Any],
     plan: Mapping[str, Any] | None = None,
     shard_bytes: int = SHARD_BYTES,
+    stored: str | None = None,
 ) -> None:
-    """Write a policy, atomically. `provenance`: hashes of what it came from; `plan`: the plan it was dropped by, None when whole."""
-    path = Path(path)
-    groups = shards_of({name: t.detach().cpu().contiguous() for name, t in sorted(policy.state_dict().items())}, shard_bytes)
+    """Write a policy, atomically. `provenance`: hashes of what it came from; `plan`: the plan it was dropped by, None when whole;
+    `stored`: the type of its weights in the file, "bfloat16" say; None for the type that they have.
+    """
+    path, dtype = Path(path), getattr(torch, stored) if stored else None
+    groups = shards_of({name: t.detach().to("cpu", dtype).contiguous() for name, t in sorted(policy.state_dict().items())}, shard_bytes)
     shards = {}
     for k, tensors in enumerate(groups[1:], start=2):
         shard = path.with_name(f"{path.stem}-{k:05d}-of-{len(groups):05d}.safetensors")
@@ -130,7 +133,8 @@ def load_skeleton(path: str | Path) -> LoadedPolicy:
 def load_policy(path: str | Path, device: str | torch.device = "cpu", mapped: bool = False) -> LoadedPolicy:
     """A policy from its file. BadCheckpoint when the file is truncated, foreign, or contradicts its own configuration.
 
-    `mapped`: the weights stay on the disk and are read where they are used, for those who only write them elsewhere.
+    Weights are float32, also where the file holds a shorter type. `mapped`: they stay on the disk as they are and are read where they
+    are used, for those who only write them elsewhere.
     """
     path, empty = Path(path), load_skeleton(path)
     tensors = _tensors(path, mapped)
@@ -140,7 +144,7 @@ def load_policy(path: str | Path, device: str | torch.device = "cpu", mapped: bo
             raise BadCheckpoint(f"shard {shard} is missing or not the one that {path.name} was written with: fetch both again.")
         tensors |= _tensors(shard, mapped)
     fill(empty.policy, tensors, str(path))
-    return LoadedPolicy(empty.policy.to(device), empty.processor, empty.header)
+    return LoadedPolicy(empty.policy.to(device, None if mapped else torch.float32), empty.processor, empty.header)
 
 
 def fill(policy: Policy, tensors: Mapping[str, Tensor], source: str) -> None:

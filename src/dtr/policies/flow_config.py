@@ -10,7 +10,7 @@ from typing import Any, Self
 from dtr.errors import BadConfig
 from dtr.policies.flow import FlowConfig
 from dtr.policies.joint_config import StreamConfig, check_streams, first_shape
-from dtr.policies.settings import parse, plain
+from dtr.policies.settings import check_sizes, parse, plain
 from dtr.policies.stack_config import StackShape
 
 
@@ -36,8 +36,10 @@ class FlowPolicyConfig:
 
     def __post_init__(self) -> None:
         check_streams(self.language, self.action)
-        if self.action.width % 2 or self.flow.steps < 1:
-            raise BadConfig(f"the expert's width must be even and steps at least 1, got {self}: correct the configuration.")
+        check_sizes(self, "config", ("vocab", "chunk", "action_dim", "max_text", "images"))
+        check_sizes(self.flow, "config.flow", ("steps",))
+        if self.action.width % 2:
+            raise BadConfig(f"the expert's width must be even, got {self.action.width}: correct the configuration.")
         object.__setattr__(self, "text_scale", self.text_scale or self.language.width**0.5)
 
     def text_length(self, prompt: int) -> int:

@@ -15,13 +15,12 @@ E of the second, C chunk, A action dimension, K draws of noise and time a sample
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from dtr.errors import PlanMismatch
 from dtr.policies.base import Batch, Mark, Policy, unmarked
 from dtr.policies.decoder import Rotation
 from dtr.policies.flow import euler, seeded_noise
@@ -42,7 +41,9 @@ class Memory:
     mask: Tensor
 
     def repeated(self, K: int) -> Memory:
-        """Every sample K times, for as many second streams that read it."""
+        """Every sample K times, for as many second streams that read it; without a copy where K is 1."""
+        if K == 1:
+            return self
         past = {i: (k.repeat_interleave(K, dim=0), v.repeat_interleave(K, dim=0)) for i, (k, v) in self.past.items()}
         cos, sin = (t.repeat_interleave(K, dim=0) for t in self.by)
         return Memory(past, (cos, sin), self.mask.repeat_interleave(K, dim=0))
@@ -55,10 +56,11 @@ class FlowPolicy(Policy):
     draws_noise = True
     language: Stream
     action: Stream
+    _config: FlowPolicyConfig
 
     def __init__(self, config: FlowPolicyConfig, condition: int) -> None:
-        super().__init__()
-        self._config, shapes = config, config.shapes()
+        super().__init__(config)
+        shapes = config.shapes()
         self.language = Stream(config.language, shapes["language"], read_by=shapes["action"].attending, vocab=config.vocab)
         self.action = Stream(config.action, shapes["action"], condition=condition)
 
@@ -92,11 +94,6 @@ class FlowPolicy(Policy):
     def error(self, batch: Batch, apart: Tensor) -> Tensor:
         """Velocity less target (B, C, A) -> loss of each sample (B,)."""
 
-    @property
-    def config(self) -> FlowPolicyConfig:
-        """The configuration as the policy is now."""
-        return self._config.keeping({name: stack.shape for name, stack in self.stacks().items()})
-
     def stacks(self) -> dict[str, Stack]:
         """The vision tower and both streams."""
         return {"vision": self.vision_stack(), "language": self.language.stack, "action": self.action.stack}
@@ -105,19 +102,6 @@ class FlowPolicy(Policy):
         """Delete blocks or a part of them, and the keys and values that nothing reads any more."""
         super().drop(blocks, granularity)
         settle(self.language, self.action)
-
-    def narrow_head(self, units: Sequence[int]) -> None:
-        """There is no head to narrow: PlanMismatch."""
-        raise PlanMismatch(f"{self.name} acts through transformer blocks and has no head to narrow to {len(units)} units: drop blocks.")
-
-    def example(self, text_tokens: int) -> Batch:
-        """One sample without padding, on `meta`."""
-        with torch.device("meta"):
-            return {
-                "pixel_values": torch.empty(1, self._config.images, *self._config.picture),
-                "input_ids": torch.empty(1, text_tokens, dtype=torch.long),
-                "attention_mask": torch.empty(1, text_tokens, dtype=torch.bool),
-            }
 
     def embed(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """The first stream's h_0 (B, N, D) and which of its tokens are valid (B, N)."""
@@ -144,10 +128,10 @@ class FlowPolicy(Policy):
         return end, Memory(past, self.rotation(positions, c.action, h), mask)
 
     def velocity(self, batch: Batch, memory: Memory, x: Tensor, t: Tensor) -> Tensor:
-        """v(x_t, t): (B, C, A), (B,) -> (B, C, A)."""
-        h, condition = self.enter(batch, x, t)
+        """v(x_t, t): (B, C, A), (B,) -> (B, C, A) float32; only between the two is anything of the weights' type, as upstream."""
+        h, condition = self.enter(batch, x.to(memory.by[0].dtype), t)
         h, _ = self.action(h, memory.by, memory.mask, condition, memory.past)
-        return self.leave(batch, self.action.finish(h, condition))
+        return self.leave(batch, self.action.finish(h, condition)).float()
 
     def path(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Noise e and time t of a training batch, given or drawn: (B K, C, A), (B K,)."""

@@ -59,10 +59,6 @@ class GigaBrain0(PaliGemmaPolicy):
         """The configuration from JSON values (BadConfig)."""
         return GigaBrain0Config.from_dict(config)
 
-    def example(self, text_tokens: int) -> Batch:
-        """One sample without padding, on `meta`."""
-        return super().example(text_tokens) | {"embodiment": torch.zeros(1, dtype=torch.long, device="meta")}
-
     def enter(self, batch: Batch, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
         """(B, C, A), (B,) -> (B, C, E), (B, E)."""
         return self.action_in(x, batch["embodiment"]), self.condition(t)

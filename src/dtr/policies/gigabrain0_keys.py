@@ -5,32 +5,27 @@ Dead for acting: the language stream's final norm. The word table and lm_head ar
 
 from __future__ import annotations
 
-from dtr.policies.checkpoint import KeyMap, Part, Tied
-from dtr.policies.pi05_keys import PROJECTIONS, Pairs, siglip
+from dtr.policies.checkpoint import KeyMap, Pairs, Part, Tied
+from dtr.policies.pi05_keys import PROJECTIONS, siglip, stream
 
-SOURCE = {"input_layernorms": "norm", "self_attn.k_proj": "k", "self_attn.v_proj": "v"}
+SOURCE = {"input_layernorms.{s}": "norm", "self_attn.k_proj.{s}": "k", "self_attn.v_proj.{s}": "v"}
 BLOCK = {
-    "self_attn.q_proj": "q",
-    "self_attn.o_proj": "o",
-    "post_attention_layernorms": "post1",
-    "pre_feedforward_layernorms": "norm2",
+    "self_attn.q_proj.{s}": "q",
+    "self_attn.o_proj.{s}": "o",
+    "post_attention_layernorms.{s}": "post1",
+    "pre_feedforward_layernorms.{s}": "norm2",
     "mlps.{s}.gate_proj": "gate",
     "mlps.{s}.up_proj": "up",
     "mlps.{s}.down_proj": "down",
-    "post_feedforward_layernorms": "post2",
+    "post_feedforward_layernorms.{s}": "post2",
 }
 _MODEL = "paligemma_with_expert"
 
 
 def _stream(s: int, ours: str) -> Pairs:
     """Stream `s` of the joint layers."""
-    pairs = []
-    for place, names in (("sources.{i}", SOURCE), ("stack.blocks.{i}", BLOCK)):
-        for official, mine in names.items():
-            name = official.replace("{s}", str(s)) if "{s}" in official else f"{official}.{s}"
-            dense = ".dense" if s == 1 and mine in ("norm", "norm2") else ""
-            pairs.append((f"{_MODEL}.layers.{{i}}.{name}{dense}.{{w}}", f"{ours}.{place}.{mine}{dense}.{{w}}"))
-    return tuple(pairs)
+    source, block = ({a.replace("{s}", str(s)): b for a, b in names.items()} for names in (SOURCE, BLOCK))
+    return stream(f"{_MODEL}.layers.{{i}}", ours, source, block, steered=(".dense",) if s else ("",))
 
 
 KEYS = KeyMap(

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from dtr.policies.settings import check_sizes
 from dtr.policies.stack import Stack
 from dtr.policies.stack_config import EVERY, StackShape, kept_blocks
 
@@ -30,6 +31,7 @@ class HeadConfig:
     kept: tuple[int, ...] = EVERY
 
     def __post_init__(self) -> None:
+        check_sizes(self, "action", ("hidden",))
         object.__setattr__(self, "full_hidden", self.full_hidden or self.hidden)
         object.__setattr__(self, "kept", kept_blocks(self.kept, self.depth, "action"))
 

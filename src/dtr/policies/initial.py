@@ -32,6 +32,16 @@ def truncated_normal(tensor: Tensor, std: float, random: torch.Generator) -> Non
         tensor.copy_(drawn)
 
 
+def draw(module: nn.Module, seed: int) -> None:
+    """Every parameter of a module: a vector 1 where it is a `weight` (a norm's) and 0 elsewhere, a matrix by its fan-in."""
+    with torch.no_grad():
+        for name, p in module.named_parameters():
+            if p.dim() < 2:
+                p.fill_(1.0 if name.endswith("weight") else 0.0)
+            else:
+                truncated_normal(p, fan_in_std(p), generator(seed, name))
+
+
 def fan_in_std(weight: Tensor, residual_depth: int | None = None) -> float:
     """1/sqrt(fan_in), divided by sqrt(2 depth) where the layer's output is added to a residual stream of `residual_depth` blocks."""
     fan_in = weight[0].numel()

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from dtr.errors import BadConfig
+from dtr.policies.settings import check_sizes
 from dtr.policies.stack_config import StackConfig, StackShape
 
 ACTIVATIONS = ("silu", "gelu_tanh")
@@ -34,6 +35,7 @@ class StreamConfig(StackConfig):
     o_bias: bool = False
 
     def __post_init__(self) -> None:
+        check_sizes(self, self.what, ("depth", "width", "heads", "kv_heads", "head_dim", "mlp"))
         object.__setattr__(self, "final_eps", self.final_eps or self.eps)
         object.__setattr__(self, "scale", self.scale or float(self.head_dim))
         super().__post_init__()

@@ -65,10 +65,6 @@ class LingBotVLA(FlowPolicy):
         y = self.vision.row_major(self.projector(self.vision(pixel_values.flatten(0, 1))))
         return y.unflatten(0, pixel_values.shape[:2]).flatten(1, 2)
 
-    def example(self, text_tokens: int) -> Batch:
-        """One sample without padding, on `meta`."""
-        return super().example(text_tokens) | {"state": torch.empty(1, self._config.state_dim, device="meta")}
-
     def enter(self, batch: Batch, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
         """(B, C, A), (B,) -> (B, 1 + C, E), (B, E)."""
         flow, y = self._config.flow, self.action_in(x)

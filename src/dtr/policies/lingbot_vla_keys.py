@@ -5,8 +5,8 @@ Dead: the language stream's final norm, which a policy with `unused` carries, an
 
 from __future__ import annotations
 
-from dtr.policies.checkpoint import KeyMap, Part
-from dtr.policies.pi05_keys import Pairs, stream
+from dtr.policies.checkpoint import KeyMap, Pairs, Part, renamed
+from dtr.policies.pi05_keys import stream
 
 TOWER_BLOCK = {
     "norm1": "norm1",
@@ -36,15 +36,15 @@ KEYS = KeyMap(
         "weights": Part(
             pairs=(
                 (f"{_VLM}.visual.patch_embed.proj.{{w}}", "vision.patch.{w}"),
-                *((f"{_VLM}.visual.blocks.{{i}}.{a}.{{w}}", f"vision.stack.blocks.{{i}}.{b}.{{w}}") for a, b in TOWER_BLOCK.items()),
-                *((f"{_VLM}.visual.merger.{a}.{{w}}", f"projector.{b}.{{w}}") for a, b in MERGER.items()),
+                *renamed(TOWER_BLOCK, f"{_VLM}.visual.blocks.{{i}}.", "vision.stack.blocks.{i}."),
+                *renamed(MERGER, f"{_VLM}.visual.merger.", "projector."),
                 (f"{_VLM}.model.embed_tokens.weight", "language.embedding.weight"),
                 *stream(f"{_VLM}.model.layers.{{i}}", "language"),
                 (f"{_VLM}.model.norm.weight", "unused.language_norm.weight"),
                 *stream(f"{_EXPERT}.model.layers.{{i}}", "action"),
                 *STEERED,
                 (f"{_EXPERT}.model.norm.weight", "action.norm.weight"),
-                *((f"{a}.{{w}}", f"{b}.{{w}}") for a, b in PROJECTIONS.items()),
+                *renamed(PROJECTIONS),
             ),
             dead=(r"qwenvl_with_expert\.(qwenvl|qwen_expert)\.lm_head\.weight",),
             prefix="model.",

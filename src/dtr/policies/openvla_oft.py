@@ -56,10 +56,10 @@ class OpenVLAOFT(Policy):
     processor_kind = "openvla_oft"
     vocab_section = "language"
     trained_whole = ("proprio", "action")
+    _config: OpenVLAOFTConfig
 
     def __init__(self, config: OpenVLAOFTConfig) -> None:
-        super().__init__()
-        self._config = config
+        super().__init__(config)
         D = config.language.width
         self.dino = ViT(config.dino, config.image_size, config.patch_size)
         self.siglip = ViT(config.siglip, config.image_size, config.patch_size)
@@ -161,17 +161,6 @@ class OpenVLAOFT(Policy):
         """(B, C, A) normalised actions."""
         y: Tensor = self(batch, mark=mark)
         return y
-
-    def example(self, text_tokens: int) -> Batch:
-        """One sample without padding, on `meta`."""
-        c = self._config
-        with torch.device("meta"):
-            return {
-                "pixel_values": torch.empty(1, 6 * c.images, c.image_size, c.image_size),
-                "input_ids": torch.empty(1, text_tokens, dtype=torch.long),
-                "attention_mask": torch.empty(1, text_tokens, dtype=torch.bool),
-                "proprio": torch.empty(1, c.proprio_dim),
-            }
 
     def narrow_head(self, units: Sequence[int]) -> None:
         """Keep only these hidden units of the MLPResNet."""

@@ -9,7 +9,7 @@ from typing import Any
 from dtr.errors import BadConfig
 from dtr.policies.decoder import LanguageConfig
 from dtr.policies.head import HeadConfig
-from dtr.policies.settings import parse, plain
+from dtr.policies.settings import check_sizes, parse, plain
 from dtr.policies.vit import TowerConfig
 
 
@@ -38,6 +38,7 @@ class OpenVLAOFTConfig:
     unused: bool = False
 
     def __post_init__(self) -> None:
+        check_sizes(self, "openvla_oft", ("image_size", "patch_size", "images", "proprio_dim", "chunk", "action_dim"))
         if self.image_size % self.patch_size:
             raise BadConfig(f"image_size must be a multiple of patch_size, got {self.image_size} and {self.patch_size}: change one.")
         object.__setattr__(self, "projector", tuple(self.projector) or (4 * self.features, self.language.width))

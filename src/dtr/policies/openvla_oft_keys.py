@@ -6,9 +6,7 @@ them, so that it exports whole; one that does not forgets them at import.
 
 from __future__ import annotations
 
-from dtr.policies.checkpoint import KeyMap, Part
-
-Pairs = tuple[tuple[str, str], ...]
+from dtr.policies.checkpoint import KeyMap, Pairs, Part, renamed
 
 
 def _tower(official: str, ours: str) -> Pairs:
@@ -20,7 +18,7 @@ def _tower(official: str, ours: str) -> Pairs:
         (f"{official}.cls_token", f"{ours}.class_token"),
         (f"{official}.reg_token", f"{ours}.registers"),
         (f"{official}.norm.{{w}}", f"unused.{ours}_norm.{{w}}"),
-        *((f"{block}.{a}.{{w}}", f"{mine}.{b}.{{w}}") for a, b in TOWER_BLOCK.items()),
+        *renamed(TOWER_BLOCK, f"{block}.", f"{mine}."),
         (f"{block}.ls1.scale_factor", f"{mine}.scale1"),
         (f"{block}.ls2.scale_factor", f"{mine}.scale2"),
     )
@@ -46,10 +44,10 @@ VLM = Part(
         *_tower("vision_backbone.featurizer", "dino"),
         *_tower("vision_backbone.fused_featurizer", "siglip"),
         (f"{_POOL}.latent", "unused.siglip_pool.latent"),
-        *((f"{_POOL}.{a}.{{w}}", f"unused.siglip_pool.{b}.{{w}}") for a, b in POOL.items()),
+        *renamed(POOL, f"{_POOL}.", "unused.siglip_pool."),
         *((f"projector.fc{k + 1}.{{w}}", f"projector.fc.{k}.{{w}}") for k in range(9)),
         ("language_model.model.embed_tokens.weight", "language.embedding.weight"),
-        *((f"{_LAYER}.{a}.{{w}}", f"language.stack.blocks.{{i}}.{b}.{{w}}") for a, b in LANGUAGE_BLOCK.items()),
+        *renamed(LANGUAGE_BLOCK, f"{_LAYER}.", "language.stack.blocks.{i}."),
         ("language_model.model.norm.weight", "language.norm.weight"),
         ("language_model.lm_head.weight", "unused.lm_head.weight"),
     ),

@@ -22,7 +22,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from dtr.policies.base import Batch
-from dtr.policies.bounds import Bounds, FloatArray
+from dtr.policies.bounds import FloatArray, Statistics
 from dtr.policies.processor import HALF, IMAGENET, Processor, affine, pad_ids
 from dtr.policies.tokenizer import Tokenizer
 
@@ -64,9 +64,19 @@ class OpenVLAProcessor(Processor):
         """Fixed by `text_tokens`, or what the instruction needs."""
         return self.text_tokens or len(self._row(instruction))
 
+    @classmethod
+    def example(cls, config: Any, text_tokens: int) -> Batch:
+        """See `batch`."""
+        return {
+            "pixel_values": torch.empty(1, 6 * config.images, config.image_size, config.image_size),
+            "input_ids": torch.empty(1, text_tokens, dtype=torch.long),
+            "attention_mask": torch.empty(1, text_tokens, dtype=torch.bool),
+            "proprio": torch.empty(1, config.proprio_dim),
+        }
+
     def fixed(self, instructions: Sequence[str]) -> Self:
-        """Padded to the longest of these instructions where nothing else is said."""
-        return dataclasses.replace(self, text_tokens=self.text_tokens or max(len(self._row(text)) for text in instructions))
+        """Padded to the longest of these instructions, or to more where the policy says so."""
+        return dataclasses.replace(self, text_tokens=max(self.text_tokens, *(len(self._row(text)) for text in instructions)))
 
     def _row(self, instruction: str) -> list[int]:
         """[BOS] prompt [empty] [placeholders] [stop]; the empty token is not doubled when the prompt already ends in it."""
@@ -96,7 +106,7 @@ class OpenVLAProcessor(Processor):
         return str(options.get("prompt", "{instruction}")).format(instruction="")
 
     @classmethod
-    def newborn(cls, config: Any, tokenizer: Tokenizer, bounds: tuple[Bounds, Bounds], options: Mapping[str, Any]) -> Self:
+    def newborn(cls, config: Any, tokenizer: Tokenizer, bounds: tuple[Statistics, Statistics], options: Mapping[str, Any]) -> Self:
         """With the bare instruction as prompt, unless the options say otherwise."""
         fields = {**SPECIAL, "prompt": "{instruction}", **options}
         return cls(tokenizer, *bounds, config.image_size, config.chunk, config.action_dim, **fields)

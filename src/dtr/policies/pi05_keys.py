@@ -5,9 +5,10 @@ Dead: Gemma's final norm and the expert's lm_head. The word table is tied to Pal
 
 from __future__ import annotations
 
-from dtr.policies.checkpoint import KeyMap, Part, Tied
+from collections.abc import Mapping
 
-Pairs = tuple[tuple[str, str], ...]
+from dtr.policies.checkpoint import KeyMap, Pairs, Part, Tied, renamed
+
 SIGLIP_BLOCK = {
     "layer_norm1": "norm1",
     "self_attn.q_proj": "q",
@@ -34,30 +35,26 @@ def siglip(official: str) -> Pairs:
     return (
         (f"{official}.embeddings.patch_embedding.{{w}}", "vision.patch.{w}"),
         (f"{official}.embeddings.position_embedding.weight", "vision.position"),
-        *((f"{official}.encoder.layers.{{i}}.{a}.{{w}}", f"vision.stack.blocks.{{i}}.{b}.{{w}}") for a, b in SIGLIP_BLOCK.items()),
+        *renamed(SIGLIP_BLOCK, f"{official}.encoder.layers.{{i}}.", "vision.stack.blocks.{i}."),
         (f"{official}.post_layernorm.{{w}}", "vision.norm.{w}"),
     )
 
 
-def stream(layer: str, ours: str) -> Pairs:
-    """A stream whose layers are transformers' Gemma or Qwen; `dense` is the map of a norm that is steered."""
-    source, block = f"{ours}.sources.{{i}}", f"{ours}.stack.blocks.{{i}}"
+def stream(
+    layer: str, ours: str, source: Mapping[str, str] = SOURCE, block: Mapping[str, str] = BLOCK, steered: tuple[str, ...] = ("", ".dense")
+) -> Pairs:
+    """A stream of joint layers, by default named as transformers' Gemma and Qwen; `steered`: what may stand behind a norm, `dense` the map
+    of one that the time steers."""
     return tuple(
-        (f"{layer}.{a}{dense}.{{w}}", f"{place}.{b}{dense}.{{w}}")
-        for place, names in ((source, SOURCE), (block, BLOCK))
+        (f"{layer}.{a}{dense}.{{w}}", f"{ours}.{place}.{b}{dense}.{{w}}")
+        for place, names in (("sources.{i}", source), ("stack.blocks.{i}", block))
         for a, b in names.items()
-        for dense in (("", ".dense") if b.startswith("norm") else ("",))
+        for dense in (steered if b.startswith("norm") else ("",))
     )
 
 
-PROJECTIONS: Pairs = tuple(
-    (f"{a}.{{w}}", f"{b}.{{w}}")
-    for a, b in {
-        "action_in_proj": "action_in",
-        "action_out_proj": "action_out",
-        "time_mlp_in": "time_in",
-        "time_mlp_out": "time_out",
-    }.items()
+PROJECTIONS = renamed(
+    {"action_in_proj": "action_in", "action_out_proj": "action_out", "time_mlp_in": "time_in", "time_mlp_out": "time_out"}
 )
 _VLM, _EXPERT = "paligemma_with_expert.paligemma", "paligemma_with_expert.gemma_expert"
 PAIRS = (
@@ -70,6 +67,7 @@ PAIRS = (
     (f"{_EXPERT}.model.norm.dense.{{w}}", "action.norm.dense.{w}"),
     (f"{_EXPERT}.lm_head.weight", "unused.expert_head.weight"),
     *PROJECTIONS,
+    *siglip(f"{_VLM}.model.vision_tower"),  # transformers 5 writes the tower without its `vision_model`; exports have it
 )
 TIED = (Tied(f"{_VLM}.model.language_model.embed_tokens.weight", f"{_VLM}.lm_head.weight"),)
 

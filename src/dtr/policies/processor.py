@@ -19,9 +19,11 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from dtr.errors import BadConfig, unknown
+from dtr.errors import BadConfig
 from dtr.policies.base import Batch, Observation
-from dtr.policies.bounds import Bounds, FloatArray
+from dtr.policies.bounds import FloatArray, Statistics, read_statistics
+from dtr.policies.image_path import image_path
+from dtr.policies.settings import OPTIONAL, written
 from dtr.policies.tokenizer import Tokenizer, read_tokenizer
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -29,19 +31,23 @@ HALF = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 TUPLES = ("pixel_mean", "pixel_std")
 OLDEST = "openvla_oft"
 """The kind that files name not: it was the only one."""
+EXACT = "exact"
+"""The image path of pictures that are drawn at the policy's own size."""
 
 
 @dataclass(frozen=True)
 class Processor(ABC):
-    """`actions_bounds` (A,), `proprio_bounds` (8,) what numbers are normalised by; `image_size` S; `chunk` C; `action_dim` A."""
+    """`actions_bounds` (A,), `proprio_bounds` (8,) what numbers are normalised by; `image_size` S; `chunk` C; `action_dim` A;
+    `image_path` how a drawn picture becomes one of S x S pixels (`dtr.policies.image_path`)."""
 
     kind: ClassVar[str]
     tokenizer: Tokenizer
-    actions_bounds: Bounds
-    proprio_bounds: Bounds
+    actions_bounds: Statistics
+    proprio_bounds: Statistics
     image_size: int
     chunk: int
     action_dim: int
+    image_path: str = dataclasses.field(default=EXACT, kw_only=True, metadata={OPTIONAL: True})
 
     def inputs(self, observations: Sequence[Observation]) -> Batch:
         """Raw observations to model inputs (see `batch`)."""
@@ -51,7 +57,8 @@ class Processor(ABC):
 
     @abstractmethod
     def batch(self, images: NDArray[np.uint8] | Tensor, state: ArrayLike, instructions: Sequence[str]) -> Batch:
-        """(B, n, S, S, 3) uint8, (B, 8), B texts -> what the policy's class calls a batch, without actions."""
+        """(B, n, H, W, 3) uint8, H = W = S where the image path is exact, (B, 8), B texts -> what the policy's class calls a batch,
+        without actions."""
 
     @abstractmethod
     def targets(self, actions: ArrayLike) -> Tensor:
@@ -65,6 +72,19 @@ class Processor(ABC):
     def text_length(self, instruction: str) -> int:
         """Text tokens of one request."""
 
+    def gripper_rule(self) -> str:
+        """What is done to a predicted gripper: `threshold` (which side of the middle), `raw` or `sign`."""
+        return "threshold"
+
+    def pictures(self, slots: int) -> int:
+        """Pictures of one request to a model of `slots` images."""
+        return slots
+
+    @classmethod
+    @abstractmethod
+    def example(cls, config: Any, text_tokens: int) -> Batch:
+        """The shapes of one sample without padding for a policy of this configuration, with so many text tokens."""
+
     def fixed(self, instructions: Sequence[str]) -> Self:
         """The same with one text length for all of these instructions, so that a batch has one shape."""
         return self
@@ -76,16 +96,18 @@ class Processor(ABC):
 
     @classmethod
     @abstractmethod
-    def newborn(cls, config: Any, tokenizer: Tokenizer, bounds: tuple[Bounds, Bounds], options: Mapping[str, Any]) -> Self:
+    def newborn(cls, config: Any, tokenizer: Tokenizer, bounds: tuple[Statistics, Statistics], options: Mapping[str, Any]) -> Self:
         """The processor of a policy with this configuration, trained here from nothing; `bounds` of actions and proprioception.
 
         TypeError when an option is none of the class's fields.
         """
 
     def scaled(self, images: NDArray[np.uint8] | Tensor, scale: Tensor, shift: Tensor) -> Tensor:
-        """x = u * scale + shift: (B, n, S, S, 3) uint8, (k, 3, 1, 1) twice -> (B, n, k, 3, S, S) float32. BadConfig for another size."""
-        u, S = torch.as_tensor(images), self.image_size
-        if u.dtype != torch.uint8 or u.dim() != 5 or u.shape[2:] != (S, S, 3):
+        """x = u * scale + shift for pictures u behind the image path: (B, n, H, W, 3) uint8, (k, 3, 1, 1) twice -> (B, n, k, 3, S, S)
+        float32. BadConfig for another size where the path is exact."""
+        S = self.image_size
+        u = torch.as_tensor(images if self.image_path == EXACT else image_path(self.image_path)(np.asarray(images), S))
+        if self.image_path == EXACT and (u.dtype != torch.uint8 or u.dim() != 5 or u.shape[2:] != (S, S, 3)):
             raise BadConfig(
                 f"images must be uint8 (B, n, {S}, {S}, 3), got {u.dtype} {tuple(u.shape)}: render them at the policy's image size."
             )
@@ -93,7 +115,7 @@ class Processor(ABC):
 
     def to_dict(self) -> dict[str, Any]:
         """JSON values; OpenVLA-OFT's name no kind, as its oldest files do."""
-        values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        values = written(self)
         values |= {} if self.kind == OLDEST else {"kind": self.kind}
         for name in ("tokenizer", "actions_bounds", "proprio_bounds"):
             values[name] = values[name].to_dict()
@@ -102,7 +124,7 @@ class Processor(ABC):
     @classmethod
     def of_dict(cls, values: Mapping[str, Any]) -> Self:
         """What `to_dict` described; KeyError or TypeError when a field is missing or unknown."""
-        bounds = {name: Bounds.from_dict(values[name]) for name in ("actions_bounds", "proprio_bounds")}
+        bounds = {name: read_statistics(values[name]) for name in ("actions_bounds", "proprio_bounds")}
         tuples = {name: tuple(values[name]) for name in TUPLES if name in values}
         return cls(**{**values, **bounds, **tuples, "tokenizer": read_tokenizer(values["tokenizer"])})
 
@@ -128,12 +150,10 @@ def pad_ids(rows: Sequence[Sequence[int]], length: int, pad: int) -> tuple[Tenso
 
 def read_processor(values: Mapping[str, Any]) -> Processor:
     """The processor that `to_dict` described, of the class named by `kind`. BadConfig when a field is missing or unknown."""
-    from dtr.policies.registry import PROCESSORS, processor_class
+    from dtr.policies.registry import processor_class
 
-    kind = values.get("kind", OLDEST)
-    if kind not in PROCESSORS:
-        raise unknown("kind of processor", str(kind), PROCESSORS)
+    speaker = processor_class(str(values.get("kind", OLDEST)))
     try:
-        return processor_class(kind).of_dict({key: value for key, value in values.items() if key != "kind"})
+        return speaker.of_dict({key: value for key, value in values.items() if key != "kind"})
     except (KeyError, TypeError) as error:
         raise BadConfig(f"the processor does not read ({error}): write the policy file again.") from error

@@ -26,7 +26,8 @@ from torch.nn import functional as F
 from dtr.errors import BadConfig
 from dtr.policies.decoder import Rotation, rotate
 from dtr.policies.parts import PartedBlock
-from dtr.policies.stack import Stack
+from dtr.policies.settings import check_sizes
+from dtr.policies.stack import Stack, residual
 from dtr.policies.stack_config import StackConfig
 
 
@@ -53,8 +54,9 @@ class QwenTowerConfig(StackConfig):
     rope_base: float = 10000.0
 
     def __post_init__(self) -> None:
-        if self.depth < 1 or self.width % (4 * self.heads):
-            raise BadConfig(f"a Qwen tower needs blocks, and a head width that is a multiple of 4, got {self}: correct the configuration.")
+        check_sizes(self, self.what, ("depth", "width", "heads", "mlp", "image_size", "patch_size", "merge", "copies", "channels"))
+        if self.width % (4 * self.heads):
+            raise BadConfig(f"a Qwen tower needs a head width that is a multiple of 4, got {self}: correct the configuration.")
         if self.image_size % self.cell or self.window < self.cell:
             raise BadConfig(
                 f"image_size must be a multiple of patch_size x merge = {self.cell} and window at least that, got {self.image_size} and "
@@ -183,7 +185,7 @@ class QwenViT(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """(R, 3, S, S) -> (R, P, D)."""
-        x = self.tokens(images)
+        x = residual(self.tokens(images))
         y: Tensor = self.stack(x, *self.context(x))
         return y
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import math
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
 from dtr.errors import BadConfig
@@ -13,10 +14,19 @@ from dtr.errors import BadConfig
 C = TypeVar("C")
 OPTIONAL = "optional"
 
+PRECISIONS = ("bf16",)
+"""What may be asked for besides float32."""
+
 
 def optional(default: Any) -> Any:
     """A field that `plain` leaves out where it has its default, so that what was written before the field existed keeps its digest."""
     return dataclasses.field(default=default, metadata={OPTIONAL: True})
+
+
+def written(value: Any) -> dict[str, Any]:
+    """Name -> value of a dataclass's fields, without the optional ones that have their default."""
+    fields = ((field, getattr(value, field.name)) for field in dataclasses.fields(value))
+    return {f.name: v for f, v in fields if not (f.metadata.get(OPTIONAL) and v == f.default)}
 
 
 def parse(kind: type[C], values: Mapping[str, Any], where: str = "config") -> C:
@@ -39,10 +49,16 @@ def parse(kind: type[C], values: Mapping[str, Any], where: str = "config") -> C:
     return kind(**{name: _value(hints[name], value, f"{where}.{name}") for name, value in values.items()})
 
 
+def check_sizes(config: Any, what: str, names: Iterable[str]) -> None:
+    """BadConfig unless these fields are 1 or more."""
+    for name in names:
+        if getattr(config, name) < 1:
+            raise BadConfig(f"{what}.{name} must be 1 or more, got {getattr(config, name)}: correct the configuration.")
+
+
 def plain(config: Any) -> dict[str, Any]:
     """A configuration as JSON values (tuples become lists); `parse` gives it back."""
-    fields = ((field, getattr(config, field.name)) for field in dataclasses.fields(config))
-    return {f.name: _listed(value) for f, value in fields if not (f.metadata.get(OPTIONAL) and value == f.default)}
+    return {name: _listed(value) for name, value in written(config).items()}
 
 
 def _listed(value: Any) -> Any:
@@ -63,7 +79,9 @@ def _value(hint: Any, value: Any, where: str) -> Any:
         return tuple(_value(options[0], v, f"{where}[{i}]") for i, v in enumerate(value))
     if type(None) in options:
         return None if value is None else _value(next(o for o in options if o is not type(None)), value, where)
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+    if hint is float and isinstance(value, int | float) and not isinstance(value, bool):
+        if not math.isfinite(value):
+            raise BadConfig(f"{where} must be a finite number, got {value!r}: correct the configuration.")
         return float(value)
     if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
         raise BadConfig(f"{where} must be {hint.__name__}, got {value!r}: correct the configuration.")

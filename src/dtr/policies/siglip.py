@@ -20,6 +20,7 @@ from torch.nn import functional as F
 
 from dtr.errors import BadConfig
 from dtr.policies.parts import PartedBlock
+from dtr.policies.settings import check_sizes
 from dtr.policies.stack import Stack
 from dtr.policies.stack_config import StackConfig
 from dtr.policies.vit import flat_patches
@@ -39,8 +40,9 @@ class SigLIPConfig(StackConfig):
     eps: float = 1e-6
 
     def __post_init__(self) -> None:
-        if self.depth < 1 or self.width % self.heads or self.image_size % self.patch_size:
-            raise BadConfig(f"SigLIP needs blocks, heads that divide its width and patches that divide its image, got {self}: correct it.")
+        check_sizes(self, self.what, ("depth", "width", "heads", "mlp", "image_size", "patch_size", "channels"))
+        if self.width % self.heads or self.image_size % self.patch_size:
+            raise BadConfig(f"SigLIP needs heads that divide its width and patches that divide its image, got {self}: correct it.")
         super().__post_init__()
 
     @property

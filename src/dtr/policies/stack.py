@@ -11,7 +11,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
+import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from dtr.errors import PlanMismatch, unknown
 from dtr.policies.gate import Gate
@@ -25,6 +27,8 @@ class Stack(nn.Module):
     def __init__(self, shape: StackShape, make: Callable[[int], nn.Module]) -> None:
         super().__init__()
         self.depth, self.readout = shape.depth, shape.readout
+        self.recompute = False
+        """In training keep only the blocks' inputs, and run each block once more on the way back: same numbers, a third more time."""
         self.blocks = nn.ModuleDict({str(i): make(i) for i in shape.kept})
         self._gates = {i: Gate() for i in shape.kept}
         self.drop(shape.without_attention, "attention")
@@ -69,12 +73,17 @@ class Stack(nn.Module):
         """Original indices of the kept blocks, or of those of them that have this part."""
         return tuple(self.gates_of(granularity))
 
-    def drop(self, indices: Iterable[int], granularity: str = "block") -> None:
-        """Delete these blocks, or this part of them, with their parameters. PlanMismatch when one of them is not there."""
-        gone, there = sorted(set(indices)), self.having(granularity)
-        if absent := [i for i in gone if i not in there]:
+    def check(self, indices: Iterable[int], granularity: str) -> None:
+        """PlanMismatch when one of these blocks, or this part of one, is not there."""
+        there = self.having(granularity)
+        if absent := sorted({*indices} - {*there}):
             what, has = ("", "has") if granularity == "block" else (f"the {granularity} of ", "has that in")
             raise PlanMismatch(f"the plan drops {what}blocks {absent} but this stack {has} {list(there)}: make a plan for this policy.")
+
+    def drop(self, indices: Iterable[int], granularity: str = "block") -> None:
+        """Delete these blocks, or this part of them, with their parameters. PlanMismatch when one of them is not there."""
+        gone = sorted({*indices})
+        self.check(gone, granularity)
         for i in gone:
             block = self.blocks[str(i)]
             if granularity != "block" and isinstance(block, PartedBlock):
@@ -88,7 +97,13 @@ class Stack(nn.Module):
         """h_i from h_{i-1}: h_{i-1} itself where block i is gone or dead. (R, T, D) -> (R, T, D)."""
         if i not in self._gates or i > self.readout:
             return h
-        y: Tensor = self._gates[i](h, self.blocks[str(i)](h, *context))
+        h = residual(h)
+        y: Tensor = self._gates[i](h, self._run(self.blocks[str(i)], h, *context))
+        return y
+
+    def _run(self, block: nn.Module, h: Tensor, *context: object) -> Tensor:
+        again = self.recompute and torch.is_grad_enabled()  # blocks draw nothing: no random state has to be kept
+        y: Tensor = checkpoint(block, h, *context, use_reentrant=False, preserve_rng_state=False) if again else block(h, *context)
         return y
 
     def forward(self, h: Tensor, *context: object) -> Tensor:
@@ -96,3 +111,8 @@ class Stack(nn.Module):
         for i in self._gates:
             h = self.step(i, h, *context)
         return h
+
+
+def residual(h: Tensor) -> Tensor:
+    """h as a residual stream: float32 under autocast, where blocks round what they add, but not their sum at every block anew."""
+    return h.float() if not h.is_meta and torch.is_autocast_enabled(h.device.type) else h

@@ -19,6 +19,7 @@ from torch.nn import functional as F
 
 from dtr.errors import BadConfig
 from dtr.policies.parts import PartedBlock
+from dtr.policies.settings import check_sizes
 from dtr.policies.stack import Stack
 from dtr.policies.stack_config import StackConfig, StackShape
 
@@ -41,8 +42,9 @@ class TowerConfig(StackConfig):
     readout: int = -2
 
     def __post_init__(self) -> None:
-        if self.depth < 1 or self.width % self.heads:
-            raise BadConfig(f"a tower needs blocks and heads that divide its width, got {self}: correct the configuration.")
+        check_sizes(self, self.what, ("depth", "width", "heads", "mlp"))
+        if self.width % self.heads:
+            raise BadConfig(f"a tower needs heads that divide its width, got {self}: correct the configuration.")
         if self.readout >= self.depth:
             raise BadConfig(f"a tower of {self.depth} blocks has no block {self.readout} to read out: correct the configuration.")
         # "The last but one" of a tower of one block is that block.

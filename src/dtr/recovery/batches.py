@@ -18,8 +18,8 @@ from dtr.data.dataset import Dataset
 from dtr.data.normalisation import moving, summary
 from dtr.errors import BadCheckpoint, BadDemonstrations
 from dtr.policies.base import Batch
-from dtr.policies.bounds import Bounds
-from dtr.policies.processor import Processor
+from dtr.policies.bounds import Statistics
+from dtr.policies.processor import EXACT, Processor
 
 Rows = NDArray[np.int64]
 
@@ -58,30 +58,36 @@ class Batches:
 
 
 def fitted(processor: Processor, data: Dataset, rows: Rows) -> Processor:
-    """`processor` with the quantiles of `rows` of `data`. Not normalised: the gripper's command, and whatever does not move at all."""
-    actions = bounds(data.actions[rows])
-    actions = dataclasses.replace(actions, mask=(*actions.mask[:-1], False))
-    return dataclasses.replace(processor, actions_bounds=actions, proprio_bounds=bounds(data.state[rows]))
+    """`processor` with the statistics of `rows` of `data`, of the kind that it has."""
+    actions, proprio = statistics(data.actions[rows], data.state[rows], type(processor.actions_bounds))
+    return dataclasses.replace(processor, actions_bounds=actions, proprio_bounds=proprio)
 
 
-def bounds(values: NDArray[np.float32]) -> Bounds:
-    """Quantiles of every column of `values` (N, D)."""
+def statistics(actions: NDArray[np.float32], state: NDArray[np.float32], kind: type[Statistics]) -> tuple[Statistics, Statistics]:
+    """Of actions (N, A) and state (N, S). Not normalised: the gripper's command, and whatever does not move at all."""
+    of_actions, of_state = of_columns(actions, kind), of_columns(state, kind)
+    return dataclasses.replace(of_actions, mask=(*of_actions.mask[:-1], False)), of_state  # type: ignore[type-var]
+
+
+def of_columns(values: NDArray[np.float32], kind: type[Statistics]) -> Statistics:
+    """Statistics of every column of `values` (N, D)."""
     numbers = summary(values)
-    q01, q99 = np.array(numbers["q01"]), np.array(numbers["q99"])
-    return Bounds(tuple(q01.tolist()), tuple(q99.tolist()), tuple(moving(q01, q99).tolist()))
+    first, second = (tuple(numbers[name]) for name in kind.numbers)
+    return kind(first, second, tuple(moving(np.array(numbers["q01"]), np.array(numbers["q99"])).tolist()))
 
 
 def check(data: Dataset, processor: Processor, cameras: int) -> None:
     """Raise BadDemonstrations when the policy cannot be trained on `data`."""
-    S = processor.image_size
+    there = data.images.shape[2:4]
+    side = (processor.image_size,) * 2 if processor.image_path == EXACT else there
     for what, expected, got in (
         ("action numbers", processor.action_dim, data.actions.shape[1]),
         ("state numbers", len(processor.proprio_bounds.mask), data.state.shape[1]),
-        ("cameras", cameras, data.images.shape[1]),
-        ("pixels a side", (S, S), data.images.shape[2:4]),
+        ("cameras", processor.pictures(cameras), data.images.shape[1]),
+        ("pixels a side", side, there),
     ):
         if expected != got:
             raise BadDemonstrations(f"the policy expects {expected} {what}, the demonstrations have {got}: render or record them to match.")
-    for bounds_ in (processor.actions_bounds, processor.proprio_bounds):
-        if not np.isfinite([*bounds_.q01, *bounds_.q99]).all():
-            raise BadCheckpoint(f"the policy's normalisation statistics must be finite, got {bounds_}: make the policy file again.")
+    for numbers in (processor.actions_bounds, processor.proprio_bounds):
+        if not numbers.finite:
+            raise BadCheckpoint(f"the policy's normalisation statistics must be finite, got {numbers}: make the policy file again.")

@@ -22,12 +22,12 @@ from dtr.data.pictures import read_data
 from dtr.errors import BadConfig
 from dtr.policies.base import Policy
 from dtr.policies.bounds import Bounds
-from dtr.policies.device import probe
 from dtr.policies.processor import Processor
 from dtr.policies.registry import build, policy_class, processor_class
 from dtr.policies.tokenizer import WordTokenizer
 from dtr.recovery.batches import Rows, check, fitted
-from dtr.recovery.recipe import read_recipe
+from dtr.recovery.fleet import working
+from dtr.recovery.recipe import Recipe, read_recipe
 from dtr.recovery.recover import add_training_arguments, train_and_save
 from dtr.recovery.team import check_size
 
@@ -84,14 +84,18 @@ def image_size(settings: Mapping[str, Any]) -> int:
 
 def run(args: argparse.Namespace) -> None:
     """The verb."""
-    started = time.time()
-    probe(args.device)
-    recipe, settings = read_recipe(args.recipe), read_settings(args.config)
+    started, recipe, settings = time.time(), read_recipe(args.recipe), read_settings(args.config)
     check_size(args.processes, recipe.shards)
+    with working(args, recipe.shards) as here:
+        if here:
+            pretrain(args, started, recipe, settings)
+
+
+def pretrain(args: argparse.Namespace, started: float, recipe: Recipe, settings: Mapping[str, Any]) -> None:
+    """The verb, in every process that trains."""
     data = read_data(args.data, args.image_size or image_size(settings), args.pictures, args.processes)
     rows, _ = data.hold_out(recipe.val_fraction, args.seed)
     policy, processor = newborn(settings, data, rows, [args.words], args.seed)
-    policy.to(args.device)
     provenance = {"stage": "checkpoint", "data": data.sha256, "recipe": recipe.to_dict(), "seed": args.seed}
     train_and_save(args, started, policy, processor, data, recipe, provenance)
 

@@ -17,11 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from dtr.errors import BadConfig, unknown
-from dtr.policies.settings import parse
+from dtr.policies.settings import PRECISIONS, parse
 
 DECAYS = ("constant", "cosine", "linear")
 STATISTICS = ("data", "policy")
-LATER = ("lora", "matched_batch", "draws")
+STORED = ("float32", "bfloat16")
+LATER = ("lora", "matched_batch", "draws", "precision", "stored")
 """Fields that recipes had not from the beginning."""
 
 
@@ -39,7 +40,8 @@ class Lora:
 
 @dataclass(frozen=True)
 class Recipe:
-    """`batch` samples a step, summed as `shards` micro-batches in a fixed order (so 1 or `shards` processes give the same weights).
+    """`batch` samples a step, summed as `shards` micro-batches in a fixed order (so 1 or `shards` processes give the same weights); a GPU
+    computes one of them at a time.
 
     `lr`, `beta1`, `beta2`, `weight_decay` (matrices only) as in AdamW; `clip` bounds the norm of the gradient; `ema` is the decay
     of an exponential moving average of the weights, which is then what is kept (None: the last weights are kept).
@@ -48,7 +50,10 @@ class Recipe:
     `report_every` steps. `lora` trains low-rank corrections instead of all weights (lora.py). With
     `matched_batch`, `steps` of that many samples are what recovery may cost, measured on the undropped policy (matched.py).
     `draws` of noise and time a sample, for a policy that is trained by flow matching: its first stream is run once for all of them, so the
-    gradient's noise shrinks at little cost (None: one, as upstream trains).
+    gradient's noise shrinks at little cost (None: one, as upstream trains). `precision` "bf16" computes the losses under bfloat16 autocast
+    (matrix products, convolutions, attention); weights, gradients, moments, average, norms and sums stay float32 (None: all float32).
+    `stored`: type of the weights in the file that is written at the end, "bfloat16" as published checkpoints have it, half the size
+    (None: as they were trained, float32).
     """
 
     steps: int
@@ -70,11 +75,16 @@ class Recipe:
     lora: Lora | None = None
     matched_batch: int | None = None
     draws: int | None = None
+    precision: str | None = None
+    stored: str | None = None
 
     def __post_init__(self) -> None:
         for name, known in (("decay", DECAYS), ("statistics", STATISTICS)):
             if getattr(self, name) not in known:
                 raise unknown(name, getattr(self, name), known)
+        for what, chosen, choices in (("precision", self.precision, [*PRECISIONS]), ("type of stored weights", self.stored, [*STORED])):
+            if chosen is not None and chosen not in choices:
+                raise unknown(what, chosen, choices)
         for holds, expected in (
             (self.steps >= 1 and self.report_every >= 1, "steps and report_every must be at least 1"),
             (self.warmup_steps >= 0, "warmup_steps must not be negative"),

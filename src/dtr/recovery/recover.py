@@ -16,27 +16,33 @@ from dtr.data.dataset import Dataset
 from dtr.data.pictures import add_data_arguments, read_data
 from dtr.dropping.drop import drop
 from dtr.dropping.plan import read_plan
-from dtr.errors import BadConfig
 from dtr.policies.base import Policy
-from dtr.policies.device import probe
 from dtr.policies.file import load_policy, save_policy
 from dtr.policies.processor import Processor
 from dtr.provenance import sha256_file, write_run_record, write_text
 from dtr.recovery.batches import check, fitted
+from dtr.recovery.course import curve_text
+from dtr.recovery.fleet import working
 from dtr.recovery.lora import adapt, merge
 from dtr.recovery.matched import matched
 from dtr.recovery.recipe import Recipe, read_recipe
+from dtr.recovery.sharded import ShardedTraining
 from dtr.recovery.team import check_size
-from dtr.recovery.train import Training, curve_text
+from dtr.recovery.train import Training
 
 
 def run(args: argparse.Namespace) -> None:
     """The verb."""
-    started = time.time()
-    probe(args.device)
-    recipe = read_recipe(args.recipe)
+    started, recipe = time.time(), read_recipe(args.recipe)
     check_size(args.processes, recipe.shards)  # before minutes of reading and drawing
-    loaded = load_policy(args.policy, args.device)
+    with working(args, recipe.shards) as here:
+        if here:
+            recover(args, started, recipe)
+
+
+def recover(args: argparse.Namespace, started: float, recipe: Recipe) -> None:
+    """The verb, in every process that trains."""
+    loaded = load_policy(args.policy, mapped=args.fleet is not None)
     policy, processor, plan = loaded.policy, loaded.processor, loaded.header["plan"]
     undropped = policy.config
     if args.plan is not None:
@@ -70,16 +76,22 @@ def train_and_save(
     plan: Mapping[str, Any] | None = None,
 ) -> None:
     """The end of `recover` and `checkpoint`: train, write the policy with its loss curve, and only then forget the resumable state."""
-    if args.device != "cpu" and args.processes > 1:
-        raise BadConfig(f"training on {args.device} is one process's work, got --processes {args.processes}: leave it out.")
     if recipe.lora is not None:
         adapt(policy, recipe.lora, args.seed)
-    training = Training(policy, processor, data, recipe, args.seed, args.state_dir, args.save_every)
-    curve = training.run(args.processes)
+    training: Training | ShardedTraining
+    if args.fleet is None:
+        training = Training(policy, processor, data, recipe, args.seed, args.state_dir, args.save_every)
+        curve = training.run(args.processes)
+    else:
+        run = (policy, processor, data, recipe, args.seed, args.state_dir, args.save_every)
+        training = ShardedTraining(*run, args.fleet, args.recompute)
+        curve = training.run()
+    if not training.leads:
+        return
     if recipe.lora is not None:
-        merge(policy, training.probe())
+        merge(training.policy, training.probe())
     write_text(f"{args.out}.losses.jsonl", curve_text(curve))
-    save_policy(args.out, policy, processor, provenance, plan)
+    save_policy(args.out, training.policy, processor, provenance, plan, stored=recipe.stored)
     write_run_record(args.out, started, processes=args.processes, frames=len(data))
     training.forget()
 
@@ -91,7 +103,9 @@ def add_training_arguments(p: argparse.ArgumentParser) -> None:
     p.add_argument("--seed", type=int, default=0, help="of initial weights and of the order of the samples (default 0)")
     p.add_argument("--state-dir", type=Path, required=True, help="folder of the resumable state")
     p.add_argument("--processes", type=int, default=1, help="processes of one thread; any number gives the same weights (default 1)")
-    p.add_argument("--device", default="cpu", help="cpu or cuda (one process; default cpu)")
+    p.add_argument("--device", default="cpu", help="cpu or cuda (default cpu)")
+    p.add_argument("--gpus", type=int, help="devices to train on, one process each; torchrun's processes are taken as they are (default 1)")
+    p.add_argument("--recompute", action="store_true", help="on devices: keep less for the way back, a third more time")
     p.add_argument("--save-every", type=float, default=60.0, metavar="SECONDS", help="how often the state is saved (default 60)")
     p.add_argument("--out", type=Path, required=True, help="policy file; its loss curve goes to OUT.losses.jsonl")
 

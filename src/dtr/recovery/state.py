@@ -19,20 +19,31 @@ from dtr.policies.file import write_tensors
 from dtr.provenance import atomic_path
 
 
-@dataclass
-class State:
-    """After `step` finished steps: `theta`, first and second moments `m`, `v`, and with an EMA `mean`, all (P,) float32.
+@dataclass(kw_only=True)
+class Standing:
+    """After `step` finished steps; `loss_sum` of those since the last point of the `curve`, a list of {"step", "lr", "loss", ...}."""
 
-    `loss_sum` of the steps since the last point of the `curve`, a list of {"step", "lr", "loss", ...}.
-    """
+    step: int = 0
+    loss_sum: float = 0.0
+    curve: list[dict[str, float]] = field(default_factory=list)
+
+    def to_json(self) -> str:
+        """As text; Python's JSON keeps every bit of a float."""
+        return json.dumps({"step": self.step, "loss_sum": self.loss_sum, "curve": self.curve})
+
+    def stand(self, facts: dict[str, Any]) -> None:
+        """Take over what `to_json` wrote."""
+        self.step, self.loss_sum, self.curve = facts["step"], facts["loss_sum"], facts["curve"]
+
+
+@dataclass
+class State(Standing):
+    """The weights `theta`, first and second moments `m`, `v`, and with an EMA `mean`, all (P,) float32."""
 
     theta: Tensor
     m: Tensor
     v: Tensor
     mean: Tensor | None
-    step: int = 0
-    loss_sum: float = 0.0
-    curve: list[dict[str, float]] = field(default_factory=list)
 
     def vectors(self) -> dict[str, Tensor]:
         """The vectors by name."""
@@ -41,10 +52,8 @@ class State:
 
     def save(self, path: Path) -> None:
         """Write to `path` in one step. DiskFull leaves the previous state as it was."""
-        # Python's JSON keeps every bit of a float.
-        facts = json.dumps({"step": self.step, "loss_sum": self.loss_sum, "curve": self.curve})
         with atomic_path(path) as temporary:
-            write_tensors(temporary, self.vectors(), {"state": facts})
+            write_tensors(temporary, self.vectors(), {"state": self.to_json()})
 
     def restore(self, path: Path) -> bool:
         """Take over the state in `path`; False when there is none. BadCheckpoint when the file is damaged."""
@@ -52,10 +61,9 @@ class State:
             return False
         try:
             with safe_open(path, framework="pt") as file:
-                facts: dict[str, Any] = json.loads(file.metadata()["state"])
                 for name, vector in self.vectors().items():
                     vector.copy_(file.get_tensor(name))
+                self.stand(json.loads(file.metadata()["state"]))
         except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError, OSError) as error:
             raise BadCheckpoint(f"the training state {path} is damaged ({error}): delete it, training then starts afresh.") from error
-        self.step, self.loss_sum, self.curve = facts["step"], facts["loss_sum"], facts["curve"]
         return True

@@ -61,6 +61,11 @@ def run(args: argparse.Namespace) -> None:
         if not args.episodes or args.protocol is None:
             raise BadConfig(f"the column {args.column} is a success rate and needs --episodes and --protocol.")
         number = success_cell(args.episodes, args.baseline, Protocol.read(args.protocol))
+        if args.scale == "paper" and "assets" in number:
+            raise BadRecord(
+                f"{args.row}.{args.column} was rolled out with stand-in assets, so it is no number of the paper's scale: "
+                "see `dtr assets`, then roll out again."
+            )
     cell = name | number | {"reported": reported(args.reported, args.row, args.column)}
     check_cell(cell, args.out)
     write_json(args.out, cell)
@@ -95,7 +100,7 @@ def success_cell(episodes: Sequence[Path], baseline: Sequence[Path], protocol: P
         "protocol": protocol.to_dict(),
         "machines": [machine for i, machine in enumerate(machines) if machine not in machines[:i]],
         "ancestry": ancestry,
-    }
+    } | ({"assets": "stand-in"} if any(run.assets for run in [*runs, *others]) else {})
 
 
 def difference(runs: Sequence[Run], others: Sequence[Run]) -> dict[str, Any]:

@@ -24,12 +24,13 @@ SHOWN = 5
 
 @dataclass(frozen=True)
 class Run:
-    """The outcomes of one suite and one training seed: task -> (trials,) booleans, by initial state from 0 on."""
+    """The outcomes of one suite (with its variant) and one training seed: task -> (trials,) booleans, by initial state from 0 on."""
 
     path: Path
     suite: str
     seed: int
     outcomes: Mapping[str, tuple[bool, ...]]
+    assets: str | None = None
 
     @property
     def flat(self) -> list[bool]:
@@ -46,10 +47,11 @@ def read_run(path: Path, protocol: Protocol) -> Run:
     """The outcomes in an episode file. Raises BadRecord for errors, gaps, a mixture, or another protocol."""
     episodes = read_episodes(path)
     refuse_errors(path, episodes)
-    suites = sorted({episode.suite for episode in episodes})
+    suites = sorted({episode.label for episode in episodes})
     if len(suites) > 1:
         raise BadRecord(f"expected one suite in {path}, got {', '.join(suites)}; write one file a suite with `dtr rollout`.")
-    expected, found = conditions_on(protocol, suites[0]), sorted({episode.conditions for episode in episodes})
+    assets = next((episode.assets for episode in episodes if episode.assets), None)
+    expected, found = conditions_on(protocol, suites[0], assets), sorted({episode.conditions for episode in episodes})
     if found != [expected]:
         raise BadRecord(
             f"{path} was rolled out under the conditions {', '.join(found)}, but the protocol {protocol.name} has {expected}: "
@@ -69,7 +71,7 @@ def read_run(path: Path, protocol: Protocol) -> Run:
                 f"{f' without {missing[0]}' if missing else ''}; roll out again under this protocol."
             )
     outcomes = {task: tuple(by_state[i] for i in range(protocol.trials)) for task, by_state in states.items()}
-    return Run(path, suites[0], training_seed(path), outcomes)
+    return Run(path, suites[0], training_seed(path), outcomes, assets)
 
 
 def refuse_errors(path: Path, episodes: Sequence[Episode]) -> None:

@@ -113,6 +113,7 @@ def basis(rows: Cells) -> list[str]:
         seeds = sorted({stratum["seed"] for cell in cells for stratum in cell["strata"]})
         settings = ", ".join(f"{key} {value}" for key, value in cells[0]["protocol"].items() if value is not None)
         facts += [f"- training seeds: {', '.join(map(str, seeds))}", f"- protocol: {settings}"]
+    facts += ["- **stand-in assets**: the scenes are not LIBERO's own"] if any("assets" in cell for cell in cells) else []
     machines = sorted({machine_line(machine) for cell in cells for machine in cell["machines"]})
     return facts + [f"- rolled out on: {machine}" for machine in machines]
 

@@ -195,7 +195,7 @@ class Engine:
         oldest_s = time.monotonic() - min(hand.since for hand in rows.values())
         if not (full or alone or oldest_s >= self.patience_s):
             return
-        requests = {row: (hand.frame, hand.order.task.language) for row, hand in rows.items() if hand.frame and hand.order}
+        requests = {row: (hand.frame, hand.order.instruction) for row, hand in rows.items() if hand.frame and hand.order}
         chunks = self.infer(requests)
         for row, hand in rows.items():
             hand.give(chunks[row][: self.protocol.chunk])

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from jsonschema import Draft202012Validator
 
 Outcome = Literal["success", "failure", "error"]
+OPTIONAL = ("perturbation", "instruction", "assets")
+"""Fields of an episode that older records do not have."""
 
 
 @dataclass(frozen=True, order=True)
@@ -59,6 +61,12 @@ class Episode:
     error: str | None
     conditions: str
     policy: str
+    perturbation: str | None = None
+    """`camera-3`, or nothing."""
+    instruction: str | None = None
+    """`blank`, `swapped` or `shuffled`, or nothing."""
+    assets: str | None = None
+    """`stand-in` where the scenes were not LIBERO's own (`dtr.sim.assets`), or nothing."""
 
     @property
     def key(self) -> Key:
@@ -67,8 +75,14 @@ class Episode:
 
     @property
     def line(self) -> str:
-        """The record as one line of JSON."""
-        return json.dumps(asdict(self), sort_keys=True, ensure_ascii=False) + "\n"
+        """The record as one line of JSON; what is optional stands there only if there is any."""
+        fields = {key: value for key, value in asdict(self).items() if value is not None or key not in OPTIONAL}
+        return json.dumps(fields, sort_keys=True, ensure_ascii=False) + "\n"
+
+    @property
+    def label(self) -> str:
+        """The suite with its variant: `embedded_goal+camera-3`."""
+        return "+".join(part for part in (self.suite, self.perturbation, self.instruction) if part is not None)
 
     @classmethod
     def parse(cls, line: str, where: str) -> Episode:

@@ -16,12 +16,17 @@ import torch
 
 from dtr.errors import BadConfig
 from dtr.policies.base import Observation, Policy
-from dtr.policies.processor import Processor
+from dtr.policies.precision import lower
+from dtr.policies.processor import EXACT, Processor
 from dtr.rollout.protocol import Protocol
 from dtr.rollout.worker import Array
 
 if TYPE_CHECKING:
     from dtr.sim.simulator import Frame
+
+
+STATE_NUMBERS, ACTION_NUMBERS = 8, 7
+"""Of LIBERO's arm: `dtr.sim.simulator.Frame.state`, and an action."""
 
 
 class Inference:
@@ -49,13 +54,35 @@ def build_inference(policy: Policy, processor: Processor, protocol: Protocol, in
     if protocol.chunk > processor.chunk:
         expected = f"at most {processor.chunk} executed actions a chunk"
         raise BadConfig(f"this policy predicts {expected}, but the protocol {protocol.name} has chunk={protocol.chunk}: lower it.")
-    if protocol.image_size != processor.image_size:
+    if protocol.image_path != processor.image_path:
+        raise BadConfig(
+            f"this policy sees pictures by the image path {processor.image_path}, but the protocol {protocol.name} is for "
+            f"{protocol.image_path}: set its image_path, or choose the protocol of this policy."
+        )
+    if protocol.gripper is not None:
+        check_robot(processor, protocol)
+    if processor.image_path == EXACT and protocol.image_size != processor.image_size:
         raise BadConfig(
             f"this policy sees images of {processor.image_size} px, but the protocol {protocol.name} renders {protocol.image_size} px: "
             "set its image_size."
         )
     torch.set_num_threads(1)
-    return Inference(policy, processor, protocol.batch, instructions)
+    return Inference(lower(policy, protocol.precision), processor, protocol.batch, instructions)
+
+
+def check_robot(processor: Processor, protocol: Protocol) -> None:
+    """Raise BadConfig where a policy reads another arm, or speaks of its gripper otherwise, than LIBERO's evaluation does."""
+    if processor.gripper_rule() != protocol.gripper:
+        raise BadConfig(
+            f"this policy's gripper is read by the rule {processor.gripper_rule()}, but the protocol {protocol.name} is for "
+            f"{protocol.gripper}: choose the protocol of this policy."
+        )
+    numbers = len(processor.proprio_bounds.mask)
+    if (numbers, processor.action_dim) != (STATE_NUMBERS, ACTION_NUMBERS):
+        raise BadConfig(
+            f"LIBERO's arm gives {STATE_NUMBERS} numbers (position, axis-angle, two fingers) and takes {ACTION_NUMBERS}, but this policy "
+            f"reads {numbers} and gives {processor.action_dim}: it was made for another robot."
+        )
 
 
 def action_gap(policy: Policy, processor: Processor, requests: Sequence[tuple[Frame, str]], sizes: Sequence[int]) -> Mapping[int, float]:

@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import best_match
@@ -18,6 +18,14 @@ from jsonschema.exceptions import best_match
 from dtr.errors import BadConfig, unknown
 from dtr.provenance import digest
 from dtr.records import schema
+from dtr.rollout.official import names, resolved
+
+if TYPE_CHECKING:
+    from dtr.sim.perturbations.variant import Variant
+
+
+UNSAID: Mapping[str, Any] = {"image_path": "exact", "precision": None, "gripper": None}
+"""Settings that older records do not have, with the value that says nothing: only another one is written and counted."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +54,12 @@ class Protocol:
     """Side of the rendered square images, in pixels."""
     tasks: tuple[int, ...] | None = None
     """Indices of the tasks to run; all of the suite's when None."""
+    image_path: str = "exact"
+    """How the policy makes its picture of the rendered one (`dtr.policies.image_path`); its own must be the same."""
+    precision: str | None = None
+    """"bf16": the policy is asked in bfloat16 (`dtr.policies.precision`); float32 when None."""
+    gripper: str | None = None
+    """What the evaluation does to a predicted gripper: threshold, raw or sign; the policy's own must be the same. Not checked when None."""
 
     @classmethod
     def from_dict(cls, value: Mapping[str, Any], where: str = "the protocol") -> Protocol:
@@ -62,7 +76,9 @@ class Protocol:
 
     @classmethod
     def read(cls, text: str) -> Protocol:
-        """A protocol from inline JSON (text that starts with a brace) or from the path of a JSON file."""
+        """A protocol from inline JSON (text that starts with a brace), from the path of a JSON file, or an official one by its name."""
+        if text in names():
+            return cls.from_dict(resolved({"official": text, "name": text}, text), text)
         inline = text.lstrip().startswith("{")
         where = "the inline protocol" if inline else text
         try:
@@ -77,7 +93,8 @@ class Protocol:
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON value that `from_dict` reads."""
-        return asdict(self) | {"tasks": None if self.tasks is None else list(self.tasks)}
+        values = asdict(self) | {"tasks": None if self.tasks is None else list(self.tasks)}
+        return {key: value for key, value in values.items() if value != UNSAID.get(key, ...)}
 
     def limit(self, suite: str, default: int) -> int:
         """Control steps after which an episode of `suite` has failed, where `default` is the suite's own number."""
@@ -85,10 +102,12 @@ class Protocol:
             return self.max_steps.get(suite, default)
         return self.max_steps or default
 
-    def conditions(self, max_steps: int, scenes: str) -> str:
+    def conditions(self, max_steps: int, scenes: str, variant: Variant | None = None) -> str:
         """Digest of what must be equal for two episodes on one initial state to be comparable. `scenes`: the suite's own digest."""
-        parts = ("seed", "chunk", "batch", "settle_steps", "image_size")
-        return digest({part: getattr(self, part) for part in parts} | {"max_steps": max_steps, "scenes": scenes})
+        said = tuple(part for part, silence in UNSAID.items() if getattr(self, part) != silence)
+        parts = ("seed", "chunk", "batch", "settle_steps", "image_size", *said)
+        varied = {"variant": variant.conditions()} if variant and str(variant) else {}
+        return digest({part: getattr(self, part) for part in parts} | {"max_steps": max_steps, "scenes": scenes} | varied)
 
     def row(self, task_index: int, init_state: int) -> int:
         """The row of the padded batch that this episode owns.
@@ -99,17 +118,25 @@ class Protocol:
         return (task_index + init_state) % self.batch
 
 
-def conditions_on(protocol: Protocol, suite: str) -> str:
-    """The digest that every episode of `suite` under `protocol` carries. Raises UnknownName."""
+def marked(scenes: str, assets: str | None) -> str:
+    """The digest of a suite's scenes, another one where they are built from stand-in assets."""
+    return scenes if assets is None else f"{scenes}-{assets}"
+
+
+def conditions_on(protocol: Protocol, label: str, assets: str | None = None) -> str:
+    """The digest that every episode of `<suite>[+<variant>]` under `protocol` carries. Raises UnknownName."""
+    from dtr.sim.perturbations.variant import split
     from dtr.sim.suites import MAX_STEPS, suite_digest
 
+    suite, variant = split(label)
     if suite not in MAX_STEPS:
         raise unknown("suite", suite, MAX_STEPS)
-    return protocol.conditions(protocol.limit(suite, MAX_STEPS[suite]), suite_digest(suite))
+    return protocol.conditions(protocol.limit(suite, MAX_STEPS[suite]), marked(suite_digest(suite), assets), variant)
 
 
 def tasks_of(protocol: Protocol, suite: str) -> list[int]:
-    """Indices of the tasks of `suite` that `protocol` plays, ascending."""
+    """Indices of the tasks of `suite`, with or without a variant, that `protocol` plays, ascending."""
+    from dtr.sim.perturbations.variant import split
     from dtr.sim.suites import task_count
 
-    return sorted(range(task_count(suite)) if protocol.tasks is None else protocol.tasks)
+    return sorted(range(task_count(split(suite)[0])) if protocol.tasks is None else protocol.tasks)

@@ -6,17 +6,21 @@ import argparse
 import os
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from dtr.errors import BadConfig, unknown
 from dtr.provenance import sha256_file, write_run_record
+from dtr.rollout.arena import local
 from dtr.rollout.episode import Episode, Key
 from dtr.rollout.protocol import Protocol
+from dtr.rollout.remote import check_shapes, remote
 from dtr.rollout.session import Session
-from dtr.rollout.worker import Order
-from dtr.sim.suites import Suite, Task, initial_states, suite
+from dtr.rollout.worker import Array, Order
+from dtr.sim.perturbations.played import told
+from dtr.sim.perturbations.variant import split
+from dtr.sim.suites import Suite, Task, initial_states
 
 FILMED_FAILURES = 12
 
@@ -25,8 +29,12 @@ def add_parser(verbs: Any) -> None:
     """Declare `dtr rollout`."""
     p = verbs.add_parser("rollout", help="roll a policy out on a suite, one record an episode (resumable)")
     p.add_argument("--policy", type=Path, required=True, help="policy file")
-    p.add_argument("--suite", required=True, help="suite, for example embedded_spatial")
-    p.add_argument("--protocol", required=True, help="JSON file or inline JSON; see schemas/protocol.schema.json")
+    where = p.add_mutually_exclusive_group(required=True)
+    where.add_argument("--suite", help="suite, for example embedded_spatial, or with a variant: embedded_goal+camera-3")
+    where.add_argument("--robot", metavar="ADDRESS", help="HOST:PORT or Unix socket of a robot or foreign simulator (docs/serving.md)")
+    p.add_argument("--perturbation", help="with --suite: what is changed, and how much, as camera-3 (dtr.sim.perturbations)")
+    p.add_argument("--instruction", help="with --suite: what the policy is told instead of its instruction: blank, swapped or shuffled")
+    p.add_argument("--protocol", required=True, help="official name (oft-8of8-seed0), JSON file or inline JSON")
     p.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="simulator processes (default: cores); no result depends on it")
     p.add_argument("--state-dir", type=Path, required=True, help="folder for finished episodes of an unfinished run")
     p.add_argument("--out", type=Path, required=True, help="episodes, one JSON a line")
@@ -45,17 +53,27 @@ def run(args: argparse.Namespace) -> None:
 
     started = time.time()
     probe(args.device)
-    protocol, tasks = Protocol.read(args.protocol), suite(args.suite)
+    protocol = Protocol.read(args.protocol)
+    arena, robot = remote(args.robot) if args.robot else (local(label(args)), None)
+    tasks = arena.suite
     if args.workers < 1:
         raise BadConfig(f"expected at least 1 worker, got --workers {args.workers}.")
     chosen = [film_key(text, tasks, protocol) for text in args.episodes or ()]
-    orders = plan(protocol, tasks)
+    orders = plan(protocol, tasks, arena.states)
     loaded = load_policy(args.policy, device=args.device)
-    infer = build_inference(loaded.policy, loaded.processor, protocol, [task.language for task in tasks.tasks])
-    session = Session(infer, protocol, tasks, sha256_file(args.policy)[:16], args.workers, args.hang_s)
+    if robot is not None:
+        check_shapes(
+            robot,
+            loaded.processor.pictures(loaded.policy.config.images),
+            len(loaded.processor.proprio_bounds.mask),
+            loaded.processor.action_dim,
+        )
+    infer = build_inference(loaded.policy, loaded.processor, protocol, instructions(tasks, orders))
+    workers = min(args.workers, arena.most or args.workers)
+    session = Session(infer, protocol, tasks, sha256_file(args.policy)[:16], workers, args.hang_s, arena.factory, arena.scenes)
     episodes = session.roll_out(orders, args.state_dir, args.out)
     facts = {
-        "workers": args.workers,
+        "workers": workers,
         "episodes_per_h": round(session.played * 3600 / (time.time() - started), 1),
         "protocol": protocol.to_dict(),
     }
@@ -65,10 +83,20 @@ def run(args: argparse.Namespace) -> None:
         session.film([o for o in orders if o.key in (chosen or failures(episodes))], {e.key: e for e in episodes}, args.video)
 
 
-def plan(protocol: Protocol, tasks: Suite) -> list[Order]:
-    """Every episode of the suite under the protocol, in order of its key. Raises BadConfig for a task or state that is not there."""
+def label(args: argparse.Namespace) -> str:
+    """The suite with its variant, in one text. Raises UnknownName."""
+    text = "+".join(part for part in (args.suite, args.perturbation, args.instruction) if part)
+    split(text)
+    return text
+
+
+def plan(protocol: Protocol, tasks: Suite, states: Callable[[Task], Array] = initial_states) -> list[Order]:
+    """Every episode of the suite under the protocol, in order of its key; `states` of a task, by default the frozen ones.
+
+    Raises BadConfig for a task or state that is not there.
+    """
     indices = range(len(tasks.tasks)) if protocol.tasks is None else sorted(protocol.tasks)
-    return [order for index in indices for order in plan_task(protocol, tasks, pick(tasks, index))]
+    return [order for index in indices for order in plan_task(protocol, tasks, pick(tasks, index), states)]
 
 
 def pick(tasks: Suite, index: int) -> Task:
@@ -80,16 +108,28 @@ def pick(tasks: Suite, index: int) -> Task:
     return tasks.tasks[index]
 
 
-def plan_task(protocol: Protocol, tasks: Suite, task: Task) -> list[Order]:
+def plan_task(protocol: Protocol, tasks: Suite, task: Task, states: Callable[[Task], Array] = initial_states) -> list[Order]:
     """The episodes of one task."""
-    states = initial_states(task)
-    if protocol.trials > len(states):
+    known = states(task)
+    if protocol.trials > len(known):
         raise BadConfig(
-            f"{task.name} has {len(states)} initial states, but the protocol {protocol.name} asks for {protocol.trials}: lower `trials`."
+            f"{task.name} has {len(known)} initial states, but the protocol {protocol.name} asks for {protocol.trials}: lower `trials`."
         )
     limit = protocol.limit(tasks.name, tasks.max_steps)
     keys = [Key(tasks.name, task.index, i, protocol.seed) for i in range(protocol.trials)]
-    return [Order(key, task, states[key.init_state], limit, protocol.settle_steps, protocol.image_size) for key in keys]
+    return [
+        Order(
+            key, task, known[key.init_state], limit, protocol.settle_steps, protocol.image_size,
+            told=told(tasks, task, key.seed, key.init_state) if str(tasks.variant) else None,
+        )
+        for key in keys
+    ]  # fmt: skip
+
+
+def instructions(tasks: Suite, orders: Iterable[Order]) -> list[str]:
+    """All that a policy may be told in this suite, the tasks' own too: the longest sets the text's length."""
+    own = [task.language for task in tasks.tasks]
+    return own + sorted({order.instruction for order in orders} - set(own))
 
 
 def film_key(text: str, tasks: Suite, protocol: Protocol) -> Key:

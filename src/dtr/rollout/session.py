@@ -14,7 +14,7 @@ from dtr.progress import Progress
 from dtr.provenance import digest
 from dtr.rollout.engine import Engine, Infer, Result
 from dtr.rollout.episode import Episode, Journal, Key, Outcome, read_episodes, write_episodes
-from dtr.rollout.protocol import Protocol
+from dtr.rollout.protocol import Protocol, marked
 from dtr.rollout.video import write_contact_sheet, write_film
 from dtr.rollout.worker import Factory, Order, build_simulator
 from dtr.sim.suites import Suite, suite_digest
@@ -24,11 +24,21 @@ class Session:
     """One policy under one protocol on one suite."""
 
     def __init__(
-        self, infer: Infer, protocol: Protocol, tasks: Suite, policy: str, workers: int, hang_s: float, factory: Factory = build_simulator
+        self,
+        infer: Infer,
+        protocol: Protocol,
+        tasks: Suite,
+        policy: str,
+        workers: int,
+        hang_s: float,
+        factory: Factory = build_simulator,
+        scenes: str | None = None,
     ) -> None:
+        """`scenes`: the digest of what is played in; by default the suite's own."""
         self.engine = Engine(infer, protocol, workers, factory, hang_s)
-        self.suite, self.policy = tasks.name, policy
-        self.conditions = protocol.conditions(protocol.limit(tasks.name, tasks.max_steps), suite_digest(tasks.name))
+        self.suite, self.policy, self.variant, self.assets = tasks.name, policy, tasks.variant, tasks.assets
+        limit = protocol.limit(tasks.name, tasks.max_steps)
+        self.conditions = protocol.conditions(limit, marked(scenes or suite_digest(tasks.name), tasks.assets), tasks.variant)
         self.played = 0
 
     def roll_out(self, orders: Sequence[Order], state_dir: Path, out: Path) -> list[Episode]:
@@ -76,7 +86,9 @@ class Session:
         steps, inferences, trace = (end.steps, end.inferences, end.trace) if end else (0, 0, None)
         k = order.key
         name = (k.suite, order.task.name, k.task_index, k.init_state, k.seed)
-        return Episode(*name, outcome, steps, inferences, trace, result.error, self.conditions, self.policy)
+        perturbation = None if self.variant.perturbation is None else str(self.variant.perturbation)
+        varied = (perturbation, self.variant.instruction, self.assets)
+        return Episode(*name, outcome, steps, inferences, trace, result.error, self.conditions, self.policy, *varied)
 
     def film(self, orders: Sequence[Order], known: Mapping[Key, Episode], folder: Path) -> None:
         """Play the orders once more with every step rendered. Raises BadRecord when one of them ends otherwise than it did.

@@ -19,7 +19,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -50,20 +50,35 @@ class SimulatorLike(Protocol):
         """Free the scene."""
 
 
+@runtime_checkable
+class ChunkwiseLike(Protocol):
+    """A simulator that would rather be given a chunk at a time: each message to it takes time (`dtr.rollout.remote`)."""
+
+    def execute(self, actions: Array) -> tuple[int, bool]:
+        """Step through actions (k, A) until the goal holds: how many were executed, and whether it does."""
+
+
 Factory = Callable[["Task", int], SimulatorLike]
 """(task, image size in pixels) -> a simulator of it. Must be picklable: a function of a module."""
 
 
 def build_simulator(task: Task, image_size: int) -> SimulatorLike:
-    """The real one (2 to 3 s)."""
+    """The real one (2 to 3 s), under the task's perturbation if it has one."""
     from dtr.sim.simulator import Simulator
 
+    if task.perturbation is not None:
+        from dtr.sim.perturbations.disturbed import Disturbed
+
+        return Disturbed(task, image_size=image_size)
     return Simulator(task, image_size=image_size)
 
 
 @dataclass(frozen=True)
 class Order:
-    """An episode to play: where it starts and when it has failed. `film`: also render every step of it."""
+    """An episode to play: where it starts and when it has failed. `film`: also render every step of it.
+
+    `told`: what the policy is told; None: the task's own instruction.
+    """
 
     key: Key
     task: Task
@@ -72,6 +87,12 @@ class Order:
     settle_steps: int
     image_size: int
     film: bool = False
+    told: str | None = None
+
+    @property
+    def instruction(self) -> str:
+        """What the policy is told."""
+        return self.task.language if self.told is None else self.told
 
 
 @dataclass(frozen=True)
@@ -136,9 +157,10 @@ def play(simulator: SimulatorLike, order: Order, policy: Connection) -> Finished
         inferences += 1
         for part in (frame.images, frame.state, actions):
             trace.update(np.ascontiguousarray(part).tobytes())
-        for action in actions[: order.max_steps - steps]:
-            success = simulator.step(action)
-            steps += 1
+        due = actions[: order.max_steps - steps]
+        for part in np.split(due, len(due)) if order.film else (due,):
+            done, success = execute(simulator, part)
+            steps += done
             if order.film:
                 frame = simulator.observe()
                 film.append(frame.images[0])
@@ -148,3 +170,13 @@ def play(simulator: SimulatorLike, order: Order, policy: Connection) -> Finished
             return Finished(success, steps, inferences, trace.hexdigest()[:16], np.stack(film) if order.film else None)
         if not order.film:
             frame = simulator.observe()
+
+
+def execute(simulator: SimulatorLike, actions: Array) -> tuple[int, bool]:
+    """Step through actions (k, A) until the goal holds: how many were executed, and whether it does."""
+    if isinstance(simulator, ChunkwiseLike):
+        return simulator.execute(actions)
+    for done, action in enumerate(actions, 1):
+        if simulator.step(action):
+            return done, True
+    return len(actions), False

@@ -6,7 +6,7 @@ A suite is named as in LIBERO (`libero_spatial`) or after it (`embedded_spatial`
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
@@ -14,6 +14,7 @@ import numpy as np
 
 from dtr.errors import MissingAssets, unknown
 from dtr.provenance import digest, sha256_file
+from dtr.sim.perturbations.variant import Variant
 from dtr.sim.setup import bootstrap, libero_root, require_libero_assets
 
 EMBEDDED = Path(__file__).parent / "embedded"
@@ -39,13 +40,17 @@ MAX_STEPS = {
 
 @dataclass(frozen=True)
 class Task:
-    """One instruction in one scene. `language` is what the policy reads, `bddl` what the simulator loads."""
+    """One instruction in one scene. `language` is what the policy reads, `bddl` what the simulator loads.
+
+    `perturbation`: what the simulator does to scene or picture, as `camera-3`.
+    """
 
     suite: str
     index: int
     name: str
     language: str
     bddl: Path
+    perturbation: str | None = None
 
     @property
     def embedded(self) -> bool:
@@ -60,6 +65,9 @@ class Suite:
     name: str
     tasks: tuple[Task, ...]
     max_steps: int
+    variant: Variant = field(default_factory=Variant)
+    assets: str | None = None
+    """What records must say of the files that scenes are built from (`dtr.sim.assets`)."""
 
 
 def suite(name: str) -> Suite:

@@ -16,6 +16,8 @@ from dtr.errors import BadConfig, DtrError, UnknownName, unknown
 from dtr.hub.manifest import read_manifest
 from dtr.records import schema
 from dtr.recovery.recipe import Recipe
+from dtr.rollout.official import resolved
+from dtr.sim.perturbations.variant import split
 
 
 def check_config(config: Mapping[str, Any]) -> None:
@@ -28,15 +30,22 @@ def check_config(config: Mapping[str, Any]) -> None:
         require("mixture", calibration["data"], config["data"], f"calibrations.{name}.data names it.")
     for name, policy in config["policies"].items():
         require("calibration", policy["calibration"], config["calibrations"], f"policies.{name}.calibration names it.")
+        if "gpus" in policy and not str(config.get("device", "cpu")).startswith("cuda"):
+            raise BadConfig(f"policies.{name}.gpus is {policy['gpus']}, but device is no GPU: write device: cuda, or leave gpus out.")
         if "pretraining" in policy:
             require("mixture", policy["pretraining"]["data"], config["data"], f"policies.{name}.pretraining.data names it.")
             require("recipe", policy["pretraining"]["recipe"], config["recipes"], f"policies.{name}.pretraining.recipe names it.")
         if "hub" in policy:
             check_published(name, policy, config["data"])
     for name, protocol in config["protocols"].items():
-        check({"name": name, **protocol}, "protocol", f"protocols.{name}")
+        check(resolved({"name": name, **protocol}, f"protocols.{name}"), "protocol", f"protocols.{name}")
+    for name, variants in config.get("variants", {}).items():
+        if name in config["suites"]:
+            raise BadConfig(f"variants.{name}: suites has a column of this name too: give it another.")
+        for variant in variants:
+            split(f"suite+{variant}")
     for name, policy in config["policies"].items():
-        if "pretraining" in policy:  # pictures of published policies are resized, which is not built yet
+        if "pretraining" in policy:  # a published policy makes its pictures of those that are drawn (`image_path`)
             check_shapes(config, f"policies.{name}.model", policy["model"])
     for name, recipe in config["recipes"].items():
         try:
@@ -47,8 +56,11 @@ def check_config(config: Mapping[str, Any]) -> None:
 
 def check_shapes(config: Mapping[str, Any], where: str, model: Mapping[str, Any]) -> None:
     """Raise BadConfig when a policy cannot read the pictures that are made for it, or predicts fewer actions than a protocol executes."""
-    S = model["image_size"] if "image_size" in model else model["vision"]["image_size"]
-    given = {f"protocols.{name}": protocol for name, protocol in config["protocols"].items()}
+    holder = model if "image_size" in model else model.get("vision", {})
+    if not isinstance(holder, Mapping) or "image_size" not in holder:
+        raise BadConfig(f"{where} must say image_size, itself or in vision, it does not: add the side of its pictures in pixels.")
+    S = holder["image_size"]
+    given = {f"protocols.{name}": resolved(protocol, name) for name, protocol in config["protocols"].items()}
     for name, size in {"image_size": config["image_size"], **{f"{n}.image_size": p.get("image_size", S) for n, p in given.items()}}.items():
         if size != S:
             raise BadConfig(f"{where}.image_size is {S}, but {name} is {size}: make them equal.")
@@ -114,9 +126,9 @@ def read_sheet(path: str | Path, config: Mapping[str, Any]) -> list[Arm]:
     try:
         with open(path, encoding="utf-8", newline="") as file:
             rows = list(csv.DictReader(file, delimiter="\t"))
-    except OSError as error:
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise BadConfig(
-            f"expected a sheet of experiments at {path}, but it cannot be read ({error.strerror}): correct tables in the configuration."
+            f"expected a sheet of experiments at {path}, but it cannot be read ({error}): write it as UTF-8 text, or correct tables."
         ) from error
     arms = [read_arm(row, f"{path} line {line}", config) for line, row in enumerate(rows, start=2)]
     names = [arm.row for arm in arms]
@@ -136,6 +148,11 @@ def read_arm(row: Mapping[str, str], where: str, config: Mapping[str, Any]) -> A
     require("mixture", cells["data"], config["data"], f"{where} names it.")
     require("recipe", cells["recipe"], config["recipes"], f"{where} names it.")
     require("protocol", cells["protocol"], config["protocols"], f"{where} names it.")
+    gpus, shards = config["policies"][cells["policy"]].get("gpus", 1), Recipe.from_dict(config["recipes"][cells["recipe"]]).shards
+    if shards % gpus:
+        raise BadConfig(
+            f"{where}: {cells['policy']} takes {gpus} GPUs, recipe {cells['recipe']} has {shards} shards: set a multiple of {gpus}."
+        )
     try:
         parse_cut(cells["cut"])
     except UnknownName as error:

@@ -2,6 +2,7 @@
 
 scale       smoke | embedded | paper
 sample      "" = all initial states of the protocol; "/live-n5" = a sample of 5 a task, rolled out on this machine, never in the cache
+variant     "" = the suite as it is; "+camera-3", "+blank": dtr.sim.perturbations.variant
 protocol    <name>-n<trials>, for a live sample <name>-n<trials>-live
 """
 
@@ -16,7 +17,8 @@ DROPPED = CUT + "/dropped.safetensors"
 COST = CUT + "/cost.json"
 ARM = CUT + "/{data}.{recipe}/seed{seed}"
 RECOVERED = ARM + "/recovered.safetensors"
-ROLLOUT = ARM + "/rollouts/{protocol}/{suite}.jsonl"
+ROLLOUT = ARM + "/rollouts/{protocol}/{suite}{variant}.jsonl"
+CANARY = ARM + "/canary/{protocol}.json"
 RESULTS = "results/{scale}{sample}"
 CELL = RESULTS + "/cells/{table}/{row}.{column}.json"
 TABLE = RESULTS + "/{table}.csv"

@@ -13,6 +13,7 @@ measurements. Where the longest time limit of a cluster is shorter (profiles/slu
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -25,7 +26,8 @@ from dtr.sim.suites import task_count
 from dtr.workflow import paths
 from dtr.workflow.targets import Targets
 
-ON_GPU = frozenset({"checkpoint", "recover", "score", "rollout"})
+TRAINS = frozenset({"checkpoint", "recover"})
+ON_GPU = TRAINS | {"score", "canary", "rollout"}
 SAFETY = 2.0
 START_S = 600.0
 """Imports over a network, a cold file system, loading."""
@@ -73,16 +75,20 @@ def resources_of(stage: str, targets: Targets) -> dict[str, Any]:
     if stage not in STAGES:
         raise unknown("stage", stage, STAGES)
     memory_mb, work_s = STAGES[stage]
-    gpu = stage in ON_GPU and targets.config.get("device", "cpu") != "cpu"
+    on_gpu = stage in ON_GPU and targets.device.startswith("--device cuda")
+
+    def gpu(wildcards: Wildcards) -> int:
+        return targets.gpus(wildcards.policy) if stage in TRAINS else 1
 
     def mem_mb(wildcards: Wildcards, attempt: int, threads: int) -> int:
-        return round((PROCESS_MB + CUDA_MB * gpu + memory_mb(targets, wildcards, threads)) * (1 + attempt) / 2)
+        own_mb = (PROCESS_MB + CUDA_MB) * gpu(wildcards) if on_gpu else PROCESS_MB  # training: one process a GPU
+        return round((own_mb + memory_mb(targets, wildcards, threads)) * (1 + attempt) / 2)
 
     def runtime(wildcards: Wildcards, attempt: int, threads: int) -> int:
-        rate = GPU_FLOPS if gpu else CPU_FLOPS * threads
+        rate = GPU_FLOPS * gpu(wildcards) if on_gpu else CPU_FLOPS * threads
         return round((START_S + SAFETY * work_s(targets, wildcards, threads, rate)) * attempt / 60)
 
-    return {"mem_mb": mem_mb, "runtime": runtime} | ({"gpu": 1} if gpu else {})
+    return {"mem_mb": mem_mb, "runtime": runtime} | ({"gpu": gpu} if on_gpu else {})
 
 
 def size_of(targets: Targets, policy: str, cut: str = "none") -> Size:
@@ -124,9 +130,16 @@ def weights_mb(size: Size) -> float:
     return 2 * FLOAT * size.parameters / 1e6
 
 
-def pictures_mb(targets: Targets, data: str) -> float:
-    """Demonstrations of a mixture in memory: frames * cameras * side^2 * 3 bytes."""
-    return sum(frames(targets, name) for name in targets.config["data"][data]) * CAMERAS * targets.config["image_size"] ** 2 * 3 / 1e6
+def pictures_mb(targets: Targets, data: str, processes: int = 1) -> float:
+    """Demonstrations of a mixture in the memory of each process: frames * cameras * side^2 * 3 bytes."""
+    return (
+        processes
+        * sum(frames(targets, name) for name in targets.config["data"][data])
+        * CAMERAS
+        * targets.config["image_size"] ** 2
+        * 3
+        / 1e6
+    )
 
 
 def frames(targets: Targets, demos: str) -> int:
@@ -149,8 +162,8 @@ def training_s(recipe: Mapping[str, Any], undropped: Size, left: Size, rate: flo
 def checkpoint_mb(targets: Targets, w: Wildcards, threads: int) -> float:
     """Policy, training state, pictures."""
     pretraining, size = targets.config["policies"][w.policy]["pretraining"], size_of(targets, w.policy)
-    recipe = targets.config["recipes"][pretraining["recipe"]]
-    return weights_mb(size) + training_mb(recipe, size) + pictures_mb(targets, pretraining["data"]) + SIMULATOR_MB * threads
+    recipe, processes = targets.config["recipes"][pretraining["recipe"]], max(1, targets.gpus(w.policy))
+    return weights_mb(size) + training_mb(recipe, size) + pictures_mb(targets, pretraining["data"], processes) + SIMULATOR_MB * threads
 
 
 def checkpoint_s(targets: Targets, w: Wildcards, threads: int, rate: float) -> float:
@@ -163,7 +176,7 @@ def recover_mb(targets: Targets, w: Wildcards, threads: int) -> float:
     """The undropped policy that is read, the state of what is left of it, pictures."""
     whole, left = size_of(targets, w.policy), size_of(targets, w.policy, w.cut)
     state = training_mb(targets.config["recipes"][w.recipe], left)
-    return weights_mb(whole) + state + pictures_mb(targets, w.data) + SIMULATOR_MB * threads
+    return weights_mb(whole) + state + pictures_mb(targets, w.data, max(1, targets.gpus(w.policy))) + SIMULATOR_MB * threads
 
 
 def recover_s(targets: Targets, w: Wildcards, threads: int, rate: float) -> float:
@@ -188,12 +201,24 @@ def rollout_mb(targets: Targets, w: Wildcards, threads: int) -> float:
 
 
 def rollout_s(targets: Targets, w: Wildcards, threads: int, rate: float) -> float:
-    """episodes * (steps / simulators + steps / chunk * inference), an inference bound by operations or by reading the weights."""
-    name, trials = w.protocol.removesuffix("-live").rsplit("-n", 1)
-    size, protocol = size_of(targets, w.policy, w.cut), targets.config["protocols"][name]
+    """episodes * steps * (step / simulators + inference / chunk), an inference bound by operations or by reading the weights."""
+    protocol = json.loads(targets.protocol_json(w.protocol))
+    return (
+        int(protocol["trials"]) * len(protocol.get("tasks") or range(task_count(w.suite))) * episode_s(protocol, targets, w, threads, rate)
+    )
+
+
+def canary_s(targets: Targets, w: Wildcards, threads: int, rate: float) -> float:
+    """Three episodes of each suite."""
+    protocol = json.loads(targets.protocol_json(w.protocol))
+    return 3 * len(targets.config["suites"]) * episode_s(protocol, targets, w, threads, rate)
+
+
+def episode_s(protocol: Mapping[str, Any], targets: Targets, w: Wildcards, threads: int, rate: float) -> float:
+    """One episode of those that run at a time."""
+    size = size_of(targets, w.policy, w.cut)
     inference = max(size.flops / rate, FLOAT * size.parameters / GPU_BYTES)
-    episodes = int(trials) * len(protocol.get("tasks") or range(task_count(w.suite)))
-    return episodes * STEPS * (STEP_S / threads + inference / protocol["chunk"])
+    return STEPS * (STEP_S / threads + inference / int(protocol.get("chunk", 8)))
 
 
 def demonstrate_s(targets: Targets, w: Wildcards, threads: int, rate: float) -> float:
@@ -211,6 +236,7 @@ STAGES: dict[str, tuple[Callable[[Targets, Wildcards, int], float], Callable[[Ta
     "drop": (lambda t, w, n: 2 * weights_mb(size_of(t, w.policy)), lambda t, w, n, rate: COUNT_S),
     "cost": (lambda t, w, n: 0, lambda t, w, n, rate: COUNT_S),
     "recover": (recover_mb, recover_s),
+    "canary": (rollout_mb, canary_s),
     "rollout": (rollout_mb, rollout_s),
 }
 """Stage -> megabytes and seconds of work of one job."""

@@ -15,6 +15,8 @@ from dtr.dropping.cut import parse_cut
 from dtr.errors import unknown
 from dtr.policies.tokenizer import words_of
 from dtr.report.reported import reported
+from dtr.rollout.official import resolved
+from dtr.sim.perturbations.variant import PATTERN
 from dtr.sim.suites import suite
 from dtr.workflow import paths
 from dtr.workflow.config import Arm, check_config, read_sheet
@@ -23,7 +25,7 @@ SIZES = ("size", "flops")
 AVERAGE = "average"
 SAMPLE = r"(?:/live-n[1-9]\d*)?"
 """Of a path: nothing, or the live sample. See dtr.workflow.paths."""
-PROTOCOL = r"[a-z][a-z0-9_]*-n[1-9]\d*(?:-live)?"
+PROTOCOL = r"[a-z][a-z0-9_]*(?:-[a-z0-9_]+)*-n[1-9]\d*(?:-live)?"
 FULL_TRIALS = 50
 
 
@@ -39,7 +41,10 @@ class Targets:
 
     def __post_init__(self) -> None:
         check_config(self.config)
-        _ = self.sheets
+        for table in self.sheets:
+            for column in self.columns(table):
+                if column not in (known := (*SIZES, *self.config["suites"], *self.config.get("variants", {}), AVERAGE)):
+                    raise unknown("column", column, known, f"tables.{table}.columns names it.")
 
     @property
     def scale(self) -> str:
@@ -49,11 +54,16 @@ class Targets:
     @cached_property
     def sheets(self) -> dict[str, list[Arm]]:
         """Table name -> its arms."""
-        return {name: read_sheet(f"{self.folder}/{path}", self.config) for name, path in self.config["tables"].items()}
+        return {name: read_sheet(f"{self.folder}/{sheet_of(entry)}", self.config) for name, entry in self.config["tables"].items()}
 
-    def columns(self) -> list[str]:
-        """Columns of numbers of a table: size, FLOPs, one a suite, their average."""
-        return [*SIZES, *self.config["suites"], AVERAGE]
+    def columns(self, table: str) -> list[str]:
+        """Columns of numbers of a table: as configured, or size, FLOPs, one a suite, their average."""
+        entry = self.config["tables"][table]
+        return [*SIZES, *self.config["suites"], AVERAGE] if isinstance(entry, str) else list(entry["columns"])
+
+    def rates(self) -> str:
+        """A regular expression of the columns that are success rates."""
+        return "|".join(re.escape(name) for name in [*self.config["suites"], *self.config.get("variants", {}), AVERAGE])
 
     def constraints(self) -> dict[str, str]:
         """Regular expressions of the wildcards, so that a path means one thing and an unknown name matches nothing."""
@@ -64,11 +74,11 @@ class Targets:
             "suite": {*self.config["demos"], *self.config["suites"].values()},
             "calibration": self.config["calibrations"],
             "table": self.config["tables"],
-            "column": self.columns(),
+            "column": {column for table in self.sheets for column in self.columns(table)},
             "row": [arm.row for arms in self.sheets.values() for arm in arms],
         }
         fixed = {key: "|".join(re.escape(name) for name in sorted(values)) for key, values in names.items()}
-        free = {"cut": r"[a-z0-9_.+-]+", "seed": r"\d+", "metric": "[a-z_]+", "protocol": PROTOCOL, "sample": SAMPLE}
+        free = {"cut": r"[a-z0-9_.+-]+", "seed": r"\d+", "metric": "[a-z_]+", "protocol": PROTOCOL, "sample": SAMPLE, "variant": PATTERN}
         return fixed | free | {"scale": re.escape(self.scale)}
 
     def arm(self, table: str, row: str) -> Arm:
@@ -85,7 +95,7 @@ class Targets:
     def protocol(self, arm: Arm, sample: str) -> str:
         """The protocol's part of the paths of an arm's episode records, for all initial states or a live sample."""
         if not sample:
-            return f"{arm.protocol}-n{self.config['protocols'][arm.protocol].get('trials', FULL_TRIALS)}"
+            return f"{arm.protocol}-n{resolved(self.config['protocols'][arm.protocol], arm.protocol).get('trials', FULL_TRIALS)}"
         return f"{arm.protocol}-n{sample.removeprefix('/live-n')}-live"
 
     def protocol_json(self, protocol: str) -> str:
@@ -93,7 +103,7 @@ class Targets:
         name, trials = re.fullmatch(r"(.+)-n(\d+)(?:-live)?", protocol).groups()  # type: ignore[union-attr]
         if name not in self.config["protocols"]:
             raise unknown("protocol", name, self.config["protocols"])
-        return json.dumps({**self.config["protocols"][name], "name": name, "trials": int(trials)}, sort_keys=True)
+        return json.dumps({**resolved(self.config["protocols"][name], name), "name": name, "trials": int(trials)}, sort_keys=True)
 
     def of_origin(self, section: str, origin: str) -> str:
         """A regular expression of the names in `section` that have the key `origin`: policies trained here or fetched, say."""
@@ -140,6 +150,21 @@ class Targets:
         """The argument that names the device of training, scoring and inference, where the configuration does."""
         return f"--device {self.config['device']}" if "device" in self.config else ""
 
+    def gpus(self, policy: str) -> int:
+        """GPUs that training this policy takes."""
+        return int(self.config["policies"][policy].get("gpus", 1)) if self.device.startswith("--device cuda") else 0
+
+    def training(self, policy: str) -> str:
+        """The arguments that say what this policy is trained on: `device`, and how many GPUs where the configuration says so."""
+        entry = self.config["policies"][policy]
+        gpus = f" --gpus {entry['gpus']}" if "gpus" in entry else ""
+        return f"{self.device}{gpus}{' --recompute' if entry.get('recompute') else ''}"
+
+    def scoring(self, calibration: str) -> str:
+        """The arguments that say where and in which precision importance is scored."""
+        entry = self.config["calibrations"][calibration]
+        return self.device + (f" --precision {entry['precision']}" if "precision" in entry else "")
+
     def words(self) -> str:
         """Every word of every suite's instructions: what a policy that is trained here must be able to read later on."""
         names = sorted({*self.config["demos"], *self.config["suites"].values()})
@@ -152,12 +177,28 @@ class Targets:
             paths.SCORE.format(scale=self.scale, policy=policy, calibration=calibration, metric=metric) for metric in parse_cut(cut).metrics
         ]
 
-    def episodes(self, arm: Arm, column: str, sample: str) -> list[str]:
-        """The episode records behind a success cell: one file a suite and seed."""
-        suites = list(self.config["suites"].values()) if column == AVERAGE else [self.config["suites"][column]]
+    def episodes(self, arm: Arm, column: str, sample: str, table: str = "") -> list[str]:
+        """The episode records behind a success cell: one file a suite, variant and seed. The average is of what its table shows: of the
+        columns of variants where it has any."""
+        suites, variants = self.config["suites"], self.config.get("variants", {})
+        shown = [c for c in (self.columns(table) if table else ()) if c in variants] if column == AVERAGE else [column]
+        played = [f"{suite}+{variant}" for c in shown if c in variants for variant in variants[c] for suite in suites.values()]
+        played = played or (list(suites.values()) if column == AVERAGE else [suites[column]])
         fields = {"scale": self.scale, "policy": arm.policy, "cut": arm.cut, "data": arm.data, "recipe": arm.recipe}
         protocol = self.protocol(arm, sample)
-        return [paths.ROLLOUT.format(**fields, seed=seed, protocol=protocol, suite=suite) for suite in suites for seed in arm.seeds]
+        return [
+            paths.ROLLOUT.format(**fields, seed=seed, protocol=protocol, suite=label, variant="") for label in played for seed in arm.seeds
+        ]
+
+    def canary(self, wildcards: Any) -> list[str]:
+        """The canary that a rollout waits for: of the undropped arm of its policy under its protocol; none is asked for unless the
+        configuration has `canary`."""
+        undropped = [arm for arms in self.sheets.values() for arm in arms if (arm.policy, arm.cut) == (wildcards.policy, "none")]
+        if "canary" not in self.config or not undropped:
+            return []
+        arm = undropped[0]
+        fields = {"scale": self.scale, "policy": arm.policy, "cut": arm.cut, "data": arm.data, "recipe": arm.recipe, "seed": arm.seeds[0]}
+        return [paths.CANARY.format(**fields, protocol=wildcards.protocol)]
 
     def cell_arguments(self, table: str, row: str, column: str) -> str:
         """The arguments of `dtr cell` that name a cell and label its row."""
@@ -180,5 +221,10 @@ class Targets:
         return [
             paths.CELL.format(scale=self.scale, sample=sample, table=table, row=arm.row, column=column)
             for arm in self.sheets[table]
-            for column in self.columns()
+            for column in self.columns(table)
         ]
+
+
+def sheet_of(entry: str | Mapping[str, Any]) -> str:
+    """The sheet of one entry of `tables`."""
+    return entry if isinstance(entry, str) else str(entry["sheet"])

@@ -1,0 +1,1 @@
+"""A policy behind a socket, for robots and foreign simulators: docs/serving.md."""

@@ -1,0 +1,104 @@
+"""Perturbed scenes: repeatable, undone by the next, solvable, and stepped as robosuite steps."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from dtr.benchmarks.stepping import advance
+from dtr.sim.expert import Expert
+from dtr.sim.perturbations.disturbed import Disturbed
+from dtr.sim.perturbations.footprints import footprints, gap
+from dtr.sim.perturbations.layout import groups
+from dtr.sim.perturbations.robot import touches
+from dtr.sim.simulator import Simulator
+from dtr.sim.suites import initial_states, suite
+
+TASK = suite("embedded_goal").tasks[0]
+STATES = initial_states(TASK)
+PUSH = np.array([1.0, -0.5, -1.0, 0.2, 0.0, -0.3, 1.0])
+
+
+def disturbed(perturbation: str, **more) -> Disturbed:
+    return Disturbed(replace(TASK, perturbation=perturbation), **more)
+
+
+@pytest.mark.parametrize("perturbation", ["robot-5", "layout-5", "camera-3"])
+def test_states_are_those_of_robosuite_bit_for_bit_also_after_a_soft_reset(perturbation):
+    pair = tuple(disturbed(perturbation, render=False, fast=fast) for fast in (False, True))
+    starts = []
+    for trial in (0, 1, 0):
+        for simulator in pair:
+            simulator.reset(STATES[trial], 7)
+        starts.append(pair[1].state())
+        for _ in range(12):
+            advance(*pair, PUSH, f"{perturbation} state {trial}")
+    assert np.array_equal(starts[0], starts[2]), "the start is a function of the episode, not of what came before"
+    assert not np.array_equal(starts[0][1:], starts[1][1:])
+    for simulator in pair:
+        simulator.close()
+
+
+def test_the_arm_starts_as_far_away_as_its_level_says_and_stays_there():
+    plain, simulator = Simulator(TASK, render=False), disturbed("robot-4", render=False)
+    for trial in (0, 1, 2):
+        plain.reset(STATES[trial], 7, settle_steps=0)
+        simulator.reset(STATES[trial], 7, settle_steps=0)
+        start = simulator.qpos()[:7]
+        assert np.linalg.norm(start - plain.qpos()[:7]) == pytest.approx(0.4)
+        assert np.array_equal(simulator.qpos()[7:], plain.qpos()[7:])
+        low, high = simulator.model.jnt_range[:7].T
+        assert np.all((low < start) & (start < high)) and not touches(simulator.model, simulator.data)
+        simulator.reset(STATES[trial], 7)
+        assert np.linalg.norm(simulator.qpos()[:7] - start) < 0.05, "ten no-op steps do not pull it back to the usual start"
+    simulator.close()
+    plain.close()
+
+
+def test_a_layout_is_settled_apart_and_in_reach():
+    simulator = disturbed("layout-5", render=False)
+    env = simulator.env
+    assert sum(name.startswith("distractor") for name in env.objects_dict) == 3
+    for trial in (0, 1):
+        simulator.reset(STATES[trial], 7, settle_steps=0)
+        before = simulator.qpos()[9:].reshape(-1, 7)
+        units = [*groups(env), *((name,) for name in env.objects_dict if name.startswith("distractor"))]
+        prints = footprints(env, units)
+        assert min(gap(a, b) for i, a in enumerate(prints) for b in prints[:i]) > 0.01
+        for _ in range(20):
+            simulator.step(np.array([0, 0, 0, 0, 0, 0, -1.0]))
+        after = simulator.qpos()[9:].reshape(-1, 7)
+        assert np.abs(after[:, :2] - before[:, :2]).max() < 0.01, "nothing slides or topples"
+        assert np.abs(np.abs((after[:, 3:] * before[:, 3:]).sum(1)) - 1).max() < 0.01
+    simulator.close()
+
+
+@pytest.mark.parametrize("perturbation", ["robot-3", "layout-3"])
+def test_the_expert_still_solves_it(perturbation):
+    simulator = disturbed(perturbation, render=False)
+    simulator.reset(STATES[0], 7)
+    expert = Expert.of(simulator)
+    assert any(simulator.step(expert.act()) for _ in range(200))
+    simulator.close()
+
+
+@pytest.mark.parametrize("category", ["camera", "light", "background", "noise"])
+def test_pictures_change_repeat_and_are_put_back(category):
+    simulator = Simulator(TASK, image_size=64)
+    simulator.reset(STATES[0], 7)
+    plain = simulator.observe()
+    simulator.close()
+    simulator = disturbed(f"{category}-3", image_size=64)
+    frames = []
+    for trial in (0, 1, 0):
+        simulator.reset(STATES[trial], 7)
+        frames.append(simulator.observe())
+        assert np.array_equal(frames[-1].images, simulator.observe().images), "an extra look changes nothing"
+    assert np.array_equal(frames[0].images, frames[2].images)
+    assert np.abs(frames[0].images[0].astype(int) - plain.images[0]).mean() > 1
+    assert np.array_equal(frames[0].state, plain.state)
+    if category in ("camera", "noise"):
+        assert np.array_equal(frames[0].images[1], plain.images[1]), "the wrist camera is left alone"
+    simulator.restore_pictures()
+    assert np.abs(simulator.observe().images.astype(int) - (plain.images if category != "noise" else simulator.observe().images)).max() == 0
+    simulator.close()
