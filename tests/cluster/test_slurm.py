@@ -113,7 +113,7 @@ def test_a_cancelled_recovery_goes_on_and_ends_in_the_same_bytes(slurm, made, tm
         toy.edit("config/smoke.yaml", "recover: {steps: 4", "recover: {steps: 300")
     before = len(slurm.jobs())
     running = interrupted.start("--", target)
-    step = slurm.wait(lambda: saved_step(interrupted.folder), "saved state")
+    step = slurm.wait(lambda: saved_step(interrupted.folder / "work"), "saved state")
     first = slurm.of("recover", "language-half")[-1]["JobId"]
     assert 0 < step < 300
     slurm.cancel(first)

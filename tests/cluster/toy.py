@@ -60,8 +60,8 @@ class Toy(World):
 
 
 def saved_step(folder):
-    """The step that a training's saved state has reached; 0 without one."""
-    states = list(Path(folder).glob("work/**/state-*.safetensors"))
+    """The step that a training's state, saved under `folder`, has reached; 0 without one."""
+    states = list(Path(folder).rglob("state-*.safetensors"))
     if not states:
         return 0
     with open(states[0], "rb") as file:

@@ -132,14 +132,8 @@ def weights_mb(size: Size) -> float:
 
 def pictures_mb(targets: Targets, data: str, processes: int = 1) -> float:
     """Demonstrations of a mixture in the memory of each process: frames * cameras * side^2 * 3 bytes."""
-    return (
-        processes
-        * sum(frames(targets, name) for name in targets.config["data"][data])
-        * CAMERAS
-        * targets.config["image_size"] ** 2
-        * 3
-        / 1e6
-    )
+    rows = sum(frames(targets, name) for name in targets.config["data"][data])
+    return processes * rows * CAMERAS * targets.config["image_size"] ** 2 * 3 / 1e6
 
 
 def frames(targets: Targets, demos: str) -> int:
@@ -203,9 +197,8 @@ def rollout_mb(targets: Targets, w: Wildcards, threads: int) -> float:
 def rollout_s(targets: Targets, w: Wildcards, threads: int, rate: float) -> float:
     """episodes * steps * (step / simulators + inference / chunk), an inference bound by operations or by reading the weights."""
     protocol = json.loads(targets.protocol_json(w.protocol))
-    return (
-        int(protocol["trials"]) * len(protocol.get("tasks") or range(task_count(w.suite))) * episode_s(protocol, targets, w, threads, rate)
-    )
+    episodes = int(protocol["trials"]) * len(protocol.get("tasks") or range(task_count(w.suite)))
+    return episodes * episode_s(protocol, targets, w, threads, rate)
 
 
 def canary_s(targets: Targets, w: Wildcards, threads: int, rate: float) -> float:
