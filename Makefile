@@ -4,17 +4,19 @@
 #   make table1 FRESH=1      recompute everything from nothing, in fresh/ (hours; resumable)
 #   make test                every check and test
 #   make bench               measured speed against plain references, and the agreement of batch sizes
+#   make image               containers/dtr.sif by Apptainer; make test-cluster tries it, alone and under Slurm (root, Debian; docs/cluster.md)
 #   make lint                linters and type checker only
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .ONESHELL:
-.PHONY: setup table1 test bench lint store
+.PHONY: setup table1 test test-cluster image bench lint store
 .DEFAULT_GOAL := table1
 
 CONFIG ?= config/embedded.yaml
 TRIALS ?= 5
 CORES ?= $(shell nproc)
+IMAGE ?= containers/dtr.sif
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 SNAKEMAKE = snakemake --cores $(CORES) --configfile $(CONFIG)
@@ -45,6 +47,17 @@ lint: setup
 
 test: lint
 	@pytest
+
+# Not part of `make test`: it takes Apptainer from Debian's development branch.
+test-cluster: setup
+	@mkdir -p work
+	pytest -v -s --no-header -m containers tests/cluster | sed -u 's#$(CURDIR)#.#g' | tee work/test-cluster.log
+	grep -q ' passed' work/test-cluster.log && mkdir -p docs/measurements && cp work/test-cluster.log docs/measurements/
+
+image: setup
+	@export APPTAINER_CACHEDIR=$(CURDIR)/work/cache/apptainer
+	mkdir -p "$$APPTAINER_CACHEDIR"
+	apptainer build --bind "$(CURDIR):/srv" $(IMAGE_OPTIONS) $(IMAGE) containers/dtr.def
 
 bench: setup
 	@dtr bench

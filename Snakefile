@@ -5,8 +5,10 @@ everything lies, config/ what is built at which scale, dtr.stages what makes a s
 """
 
 import os
+from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
+from snakemake.settings.types import DeploymentMethod
 from snakemake.utils import min_version
 
 from dtr.errors import DtrError
@@ -16,7 +18,10 @@ from dtr.stages import token, version
 from dtr.workflow import paths
 from dtr.workflow.adoption import adopt
 from dtr.workflow.exhibits import Exhibits, words
+from dtr.workflow.image import IMAGE, check_image
+from dtr.workflow.resources import resources_of
 from dtr.workflow.running import alone
+from dtr.workflow.slurm import end_orphans
 from dtr.workflow.targets import Targets
 
 min_version("9.27.1")
@@ -36,7 +41,8 @@ except DtrError as error:
     raise WorkflowError(str(error))
 
 
-container: "containers/dtr.sif"  # used with --software-deployment-method apptainer; containers/README.md
+# Of every rule: one image holds policy and simulator. Used with --software-deployment-method apptainer; containers/README.md
+container: IMAGE
 
 
 wildcard_constraints:
@@ -47,6 +53,15 @@ rule all:
     default_target: True
     input:
         [f"results/{table}.csv" for table in config["tables"]],
+
+
+# Seconds of bookkeeping: not worth a job of a cluster.
+localrules:
+    all,
+    cost_cell,
+    success_cell,
+    table,
+    show,
 
 
 include: "rules/fetch.smk"
@@ -70,4 +85,13 @@ include: "rules/report.smk"
 
 
 onstart:
-    alone()
+    try:
+        alone()
+        if (
+            DeploymentMethod.APPTAINER
+            in workflow.deployment_settings.deployment_method
+        ):
+            check_image(Path(IMAGE))
+        end_orphans(Path.cwd())
+    except DtrError as error:
+        raise WorkflowError(str(error))

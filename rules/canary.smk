@@ -7,6 +7,8 @@ rule canary:
     log:
         "logs/canary/{scale}.{policy}.{cut}.{data}.{recipe}.seed{seed}.{protocol}.log",
     threads: 2
+    resources:
+        **resources_of("canary", targets),
     params:
         stage=token("rollout"),
         device=targets.device,

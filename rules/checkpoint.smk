@@ -10,7 +10,7 @@ rule checkpoint:
         policy=targets.of_origin("policies", "pretraining"),
     threads: 1 if targets.device else 2
     resources:
-        gpu=lambda w: targets.gpus(w.policy),
+        **resources_of("checkpoint", targets),
     params:
         stage=lambda w: token(
             "checkpoint",

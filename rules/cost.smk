@@ -6,6 +6,8 @@ rule cost:
         cost=paths.COST,
     log:
         "logs/cost/{scale}.{policy}.{cut}.log",
+    resources:
+        **resources_of("cost", targets),
     params:
         stage=token("cost"),
     shell:

@@ -6,6 +6,8 @@ rule demonstrate:
     wildcard_constraints:
         suite=targets.of_origin("demos", "episodes"),
     threads: 2
+    resources:
+        **resources_of("demonstrate", targets),
     params:
         stage=token("demonstrate"),
         scenes=lambda w: suite_digest(w.suite),

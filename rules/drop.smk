@@ -7,6 +7,8 @@ rule plan:
         plan=paths.PLAN,
     log:
         "logs/plan/{scale}.{policy}.{cut}.log",
+    resources:
+        **resources_of("plan", targets),
     params:
         stage=token("drop"),
         scores=lambda w, input: f"--scores {input.scores}" if input.scores else "",
@@ -24,6 +26,8 @@ rule drop:
         policy=paths.DROPPED,
     log:
         "logs/drop/{scale}.{policy}.{cut}.log",
+    resources:
+        **resources_of("drop", targets),
     params:
         stage=token("drop"),
     shell:

@@ -9,6 +9,8 @@ rule fetch_policy:
         "logs/fetch/{scale}.{policy}.log",
     wildcard_constraints:
         policy=targets.of_origin("policies", "hub"),
+    resources:
+        **resources_of("fetch", targets),
     params:
         stage=token("import"),
         entry=lambda w: targets.published("policies", w.policy),
@@ -25,6 +27,8 @@ rule fetch_demonstrations:
         "logs/fetch/{scale}.{suite}.log",
     wildcard_constraints:
         suite=targets.of_origin("demos", "hub"),
+    resources:
+        **resources_of("fetch", targets),
     params:
         entry=lambda w: targets.published("demos", w.suite),
     shell:

@@ -13,7 +13,7 @@ rule recover:
         recipe=targets.recipes(),
     threads: 1 if targets.device else 2
     resources:
-        gpu=lambda w: targets.gpus(w.policy),
+        **resources_of("recover", targets),
     params:
         stage=lambda w: token("recover", "drop", *targets.rendering(w.data)),
         pictures=targets.pictures(),

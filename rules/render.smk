@@ -10,6 +10,8 @@ rule render:
     wildcard_constraints:
         suite=targets.of_origin("demos", "episodes"),
     threads: 2
+    resources:
+        **resources_of("render", targets),
     params:
         stage=token("render"),
         scenes=lambda w: suite_digest(w.suite),

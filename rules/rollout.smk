@@ -9,6 +9,8 @@ rule rollout:
     log:
         "logs/rollout/{scale}.{policy}.{cut}.{data}.{recipe}.seed{seed}.{protocol}.{suite}{variant}.log",
     threads: 2
+    resources:
+        **resources_of("rollout", targets),
     params:
         stage=token("rollout"),
         scenes=lambda w: suite_digest(w.suite)

@@ -7,6 +7,8 @@ rule score:
     log:
         "logs/score/{scale}.{policy}.{calibration}.{metric}.log",
     threads: 2
+    resources:
+        **resources_of("score", targets),
     params:
         stage=lambda w: token(
             "score",

@@ -12,9 +12,11 @@ import ctypes
 import importlib
 import os
 import sys
+import tomllib
 import traceback
 from collections.abc import Sequence
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 from dtr.errors import DtrError, Interrupted, unknown
 
@@ -64,6 +66,8 @@ def run(argv: list[str]) -> int:
     settle_process()
     try:
         arguments = parser(argv).parse_args(argv)
+        if "DTR_IMAGE_LOCK" in os.environ:  # in a container
+            importlib.import_module("dtr.workflow.image").check_inside()
         arguments.run(arguments)
     except Interrupted as stop:
         return complain(stop, 130)
@@ -84,7 +88,7 @@ def run(argv: list[str]) -> int:
 def parser(argv: Sequence[str]) -> argparse.ArgumentParser:
     """The parser for this command line: all verbs by name, the one asked for with its arguments."""
     top = argparse.ArgumentParser(prog="dtr", description="Drop-Then-Recovery for vision-language-action policies.")
-    top.add_argument("--version", action="version", version=f"dtr {version('dtr')}")
+    top.add_argument("--version", action="version", version=f"dtr {own_version()}")
     verbs = top.add_subparsers(title="verbs", metavar="VERB", required=True)
     asked = next((word for word in argv if not word.startswith("-")), None)
     if asked is None:
@@ -95,6 +99,15 @@ def parser(argv: Sequence[str]) -> argparse.ArgumentParser:
         raise unknown("verb", asked, VERBS, "`dtr --help` lists them.")
     importlib.import_module(VERBS[asked][0]).add_parser(verbs)
     return top
+
+
+def own_version() -> str:
+    """The installed version; in a container the source is only bound, so there the checkout's."""
+    try:
+        return version("dtr")
+    except PackageNotFoundError:
+        text = (Path(__file__).resolve().parents[2] / "pyproject.toml").read_text(encoding="utf-8")
+        return str(tomllib.loads(text)["project"]["version"])
 
 
 def settle_process() -> None:

@@ -32,9 +32,10 @@ from dtr.cost import PROMPT_TOKENS, Cost, measure
 from dtr.dropping.cut import parse_cut
 from dtr.dropping.drop import drop
 from dtr.dropping.plan import Plan, read_plan, resolve
-from dtr.errors import BadConfig, MissingLibrary
+from dtr.errors import BadConfig
 from dtr.policies.base import Batch, Policy
 from dtr.policies.compression import KERNELS, executed
+from dtr.policies.device import probe
 from dtr.policies.file import load_skeleton
 from dtr.policies.registry import beside, policy_class, skeleton
 from dtr.progress import Progress
@@ -88,8 +89,7 @@ def check(args: argparse.Namespace) -> None:
     """Raises BadConfig, UnknownName or MissingLibrary when what is asked for cannot be measured, here or anywhere."""
     if args.device.split(":")[0] not in ("cpu", "cuda"):
         raise BadConfig(f"expected --device cpu or cuda, got {args.device!r}: name one of these.")
-    if args.device.startswith("cuda") and not torch.cuda.is_available():
-        raise MissingLibrary(f"--device {args.device} needs a GPU that torch can use: leave it out, or run on a machine with one.")
+    probe(args.device)
     if args.batch < 1 or args.repeats < 1 or args.warmup < 0:
         raise BadConfig(
             "latency expects --batch and --repeats of 1 or more and --warmup of 0 or more, "

@@ -103,7 +103,7 @@ def test_what_cannot_be_measured_is_one_sentence(tmp_path: Path, capsys: pytest.
         (["--full-size", "pi05", "--cut", "language-half", "language-hlaf"], "did you mean 'language-half'"),
         (["--full-size", "pi05", "--cut", "language-gateprobe-9"], "keep-"),
         (["--full-size", "pi05", "--device", "gpu"], "expected --device cpu or cuda, got 'gpu'"),
-        (["--full-size", "pi05", "--device", "cuda"], "needs a GPU"),
+        (["--full-size", "pi05", "--device", "cuda"], "a GPU that torch can use"),
     ):
         if "cuda" in words and torch.cuda.is_available():
             continue

@@ -4,6 +4,7 @@ import argparse
 import subprocess
 import sys
 import types
+from importlib import metadata
 
 import pytest
 
@@ -18,6 +19,14 @@ def test_the_verbs_are_these():
         "cell", "table", "verdict", "figure", "report", "parity", "assets", "sim-check",
         "doctor", "bench", "suites", "store",
     ]  # fmt: skip
+
+
+def test_source_that_is_bound_and_not_installed_knows_its_version(monkeypatch, capsys):
+    """As in a container."""
+    monkeypatch.setattr(cli, "version", lambda name: metadata.version("no such package"))
+    with pytest.raises(SystemExit):
+        cli.run(["--version"])
+    assert capsys.readouterr().out == f"dtr {metadata.version('dtr')}\n"
 
 
 @pytest.mark.parametrize("verb", cli.VERBS)

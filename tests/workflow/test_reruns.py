@@ -51,6 +51,14 @@ def test_nothing_changed_means_nothing_to_do(world):
     assert world.plan("--", TABLE, PLAN) == {}
 
 
+def test_containers_and_a_cluster_rerun_nothing(world, tmp_path):
+    (tmp_path / "apptainer").write_text("#!/bin/sh\necho apptainer version 1.4.5\n")
+    (tmp_path / "apptainer").chmod(0o755)
+    contained = World(world.folder, [tmp_path, *world.programs[:1]])
+    assert contained.plan("--software-deployment-method", "apptainer", "--", TABLE, PLAN) == {}
+    assert world.plan("--workflow-profile", "profiles/slurm", "--set-resources", "recover:mem_mb=9999", "--", TABLE, PLAN) == {}
+
+
 @pytest.mark.parametrize(
     ("name", "old", "new", "expected"),
     [

@@ -28,6 +28,7 @@ from dtr.errors import BadConfig, unknown
 from dtr.importance.calibration import Values, drawn
 from dtr.importance.metrics import TOGETHER, check_metric, evaluate
 from dtr.importance.resampling import overlaps, stability, summary
+from dtr.policies.device import probe
 from dtr.policies.file import LoadedPolicy, load_policy
 from dtr.policies.parts import GRANULARITIES
 from dtr.policies.precision import lower
@@ -127,6 +128,7 @@ def add_parser(verbs: Any) -> None:
 def run(args: argparse.Namespace) -> None:
     """Load, score, write."""
     started = time.time()
+    probe(args.device)
     found = scored_by(args, *asked(args.metric, args.granularity))
     several = len(args.metric) > 1 or "all" in args.metric or len(args.granularity or [0]) > 1
     others = [read_score(path) for path in args.against]

@@ -27,8 +27,9 @@ import torch.distributed as dist
 from torch._C._distributed_c10d import HashStore
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 
-from dtr.errors import BadConfig, DtrError, Interrupted, MissingLibrary
+from dtr.errors import BadConfig, DtrError, Interrupted
 from dtr.lifeline import end_with_parent
+from dtr.policies.device import broken, probe
 from dtr.recovery.interruption import Interruption
 
 PATIENCE = timedelta(hours=2)
@@ -117,8 +118,9 @@ def join(device: str, rank: int, size: int, meeting: str | None, wish: Event | N
     if kind == "cuda":
         local = int(number or 0) + int(os.environ.get("LOCAL_RANK", str(rank)))  # cuda:2 with two processes: GPUs 2 and 3
         if local >= torch.cuda.device_count():
-            raise MissingLibrary(f"process {rank} of {size} needs GPU {local}, torch sees {torch.cuda.device_count()}: lower --gpus.")
+            raise broken(device, f"process {rank} of {size} needs GPU {local}, torch sees {torch.cuda.device_count()}")
         torch.cuda.set_device(local)
+    probe(f"cuda:{local}" if kind == "cuda" else device)
     found: dict[str, Any] = {"store": HashStore()} if meeting is None else {"init_method": meeting}
     backend = "cpu:gloo,cuda:nccl" if kind == "cuda" else "gloo"
     dist.init_process_group(backend, timeout=PATIENCE, world_size=size, rank=rank, **found)

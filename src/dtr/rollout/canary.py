@@ -73,11 +73,13 @@ def add_parser(verbs: Any) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Play, judge, write. Raises BadCheckpoint when too few episodes succeed."""
+    from dtr.policies.device import probe
     from dtr.policies.file import load_policy
     from dtr.rollout.inference import build_inference
 
     if not 0 < args.least <= 1:
         raise BadConfig(f"expected --least above 0 and at most 1, got {args.least}.")
+    probe(args.device)
     protocol, loaded = Protocol.read(args.protocol), load_policy(args.policy, device=args.device)
     outcomes: dict[str, list[bool]] = {}
     seen: list[Watch] = []

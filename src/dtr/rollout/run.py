@@ -48,10 +48,12 @@ def add_parser(verbs: Any) -> None:
 def run(args: argparse.Namespace) -> None:
     """Roll out, write the file of episodes, then film."""
     from dtr.policies.compression import executed, kernels_of
+    from dtr.policies.device import probe
     from dtr.policies.file import load_policy
     from dtr.rollout.inference import build_inference
 
     started = time.time()
+    probe(args.device)
     protocol = Protocol.read(args.protocol)
     arena, robot = remote(args.robot) if args.robot else (local(label(args)), None)
     tasks = arena.suite

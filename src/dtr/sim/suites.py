@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -78,6 +79,7 @@ def suite(name: str) -> Suite:
     return Suite(name, tasks, MAX_STEPS[name])
 
 
+@cache
 def task_count(name: str) -> int:
     """How many tasks a suite has, also where the assets that it needs are not."""
     return len(suite(name).tasks) if name.startswith("embedded_") else LIBERO_TASKS

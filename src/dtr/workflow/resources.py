@@ -1,0 +1,235 @@
+"""What a job asks a cluster for: a GPU or none, memory, time. Local runs do not look at it.
+
+    memory   = what every process has + weights + training state + pictures + simulators
+    runtime  = start + safety * work / rate                                               both grow with the attempt
+
+P parameters and F operations of one forward come from the plan, once it is there; before, from the sizes in the configuration, and a
+published policy without sizes counts as the largest. Too much asked is a longer queue, too little a job that dies: all errs upwards.
+A resource is no parameter: it makes nothing run again.
+
+Rates on CPUs were measured on two cores (training the embedded policy, rolling it out); those on GPUs are guesses, to be replaced by
+measurements. Where the longest time limit of a cluster is shorter (profiles/slurm), training and rollouts go on in the next attempt.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Protocol
+
+from dtr.errors import unknown
+from dtr.provenance import read_json
+from dtr.sim.suites import task_count
+from dtr.workflow import paths
+from dtr.workflow.targets import Targets
+
+TRAINS = frozenset({"checkpoint", "recover"})
+ON_GPU = TRAINS | {"score", "canary", "rollout"}
+SAFETY = 2.0
+START_S = 600.0
+"""Imports over a network, a cold file system, loading."""
+CPU_FLOPS = 3e10
+"""Operations a second of one core; measured: 6e10 on two."""
+GPU_FLOPS = 1.5e14
+"""A guess, about a sixth of what an H100 can do in bf16."""
+GPU_BYTES = 1e12
+"""Weights read a second in inference of small batches; a guess, a third of an H100's."""
+STEP_S, STEPS = 0.03, 300
+"""One step of the simulator on one core, and steps of an episode."""
+COUNT_S = 300.0
+"""Counting the operations of a policy on the meta device: 40 s for 7 B."""
+FETCH_S = 6 * 3600.0
+BLOCKS = 100
+"""Forwards of leave-one-out a sample, at most: one a block."""
+FRAMES = 110
+"""Frames a demonstration; measured: 101."""
+PUBLISHED_FRAMES = 300_000
+"""Of a fetched data set: LIBERO's four suites have 273,465."""
+CAMERAS, FLOAT = 2, 4
+PROCESS_MB, CUDA_MB, SIMULATOR_MB = 2000, 4000, 600
+
+
+@dataclass(frozen=True)
+class Size:
+    """P parameters stored, F operations of one forward of one sample."""
+
+    parameters: float
+    flops: float
+
+
+LARGEST = Size(7.8e9, 9e12)
+"""OpenVLA-OFT: 7.7e9 and 8.8e12."""
+
+
+class Wildcards(Protocol):
+    """Snakemake's wildcards of a job: attributes."""
+
+    def __getattr__(self, name: str) -> str: ...
+
+
+def resources_of(stage: str, targets: Targets) -> dict[str, Any]:
+    """The `resources:` of the rule of a stage: megabytes, minutes, and a GPU where the configuration trains on one."""
+    if stage not in STAGES:
+        raise unknown("stage", stage, STAGES)
+    memory_mb, work_s = STAGES[stage]
+    on_gpu = stage in ON_GPU and targets.device.startswith("--device cuda")
+
+    def gpu(wildcards: Wildcards) -> int:
+        return targets.gpus(wildcards.policy) if stage in TRAINS else 1
+
+    def mem_mb(wildcards: Wildcards, attempt: int, threads: int) -> int:
+        own_mb = (PROCESS_MB + CUDA_MB) * gpu(wildcards) if on_gpu else PROCESS_MB  # training: one process a GPU
+        return round((own_mb + memory_mb(targets, wildcards, threads)) * (1 + attempt) / 2)
+
+    def runtime(wildcards: Wildcards, attempt: int, threads: int) -> int:
+        rate = GPU_FLOPS * gpu(wildcards) if on_gpu else CPU_FLOPS * threads
+        return round((START_S + SAFETY * work_s(targets, wildcards, threads, rate)) * attempt / 60)
+
+    return {"mem_mb": mem_mb, "runtime": runtime} | ({"gpu": gpu} if on_gpu else {})
+
+
+def size_of(targets: Targets, policy: str, cut: str = "none") -> Size:
+    """P and F of a policy after a cut: from the cut's plan if there is one, else from the undropped policy's, else from its sizes."""
+    plans = (Path(paths.PLAN.format(scale=targets.scale, policy=policy, cut=name)) for name in (cut, "none"))
+    planned = (_planned(plan, plan.stat().st_mtime_ns) for plan in plans if plan.exists())
+    return next((size for size in planned if size), None) or size_of_model(targets.config["policies"][policy].get("model", {}))
+
+
+@lru_cache(maxsize=1024)
+def _planned(plan: Path, changed_ns: int) -> Size | None:
+    """The size that a plan leaves; None when it does not read, which the stage that needs it will say.
+
+    `changed_ns`: part of the key, so that a plan that is made again is read again.
+    """
+    del changed_ns
+    try:
+        value = read_json(plan)
+        return Size(float(value["parameters"]["left"]), float(value["flops"]["left"]))
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def size_of_model(model: Mapping[str, Any]) -> Size:
+    """P and F from the sizes in a configuration, upwards: every transformer's blocks, every one of them run on all tokens.
+
+    P = sum over stacks of depth (4 width^2 + 3 width mlp),   F = 2 P tokens;   LARGEST when no stack is described.
+    """
+    stacks = [part for part in model.values() if isinstance(part, Mapping) and {"depth", "width", "mlp"} <= part.keys()]
+    if not stacks:
+        return LARGEST
+    P = sum(s["depth"] * (4 * s["width"] ** 2 + 3 * s["width"] * s["mlp"]) + s.get("vocab", 0) * s["width"] for s in stacks)
+    patches = (model.get("image_size", 224) / model.get("patch_size", 14)) ** 2
+    return Size(1.2 * P, 2 * P * (CAMERAS * patches + 100))
+
+
+def weights_mb(size: Size) -> float:
+    """The file as the system caches it, and the weights in memory."""
+    return 2 * FLOAT * size.parameters / 1e6
+
+
+def pictures_mb(targets: Targets, data: str, processes: int = 1) -> float:
+    """Demonstrations of a mixture in the memory of each process: frames * cameras * side^2 * 3 bytes."""
+    rows = sum(frames(targets, name) for name in targets.config["data"][data])
+    return processes * rows * CAMERAS * targets.config["image_size"] ** 2 * 3 / 1e6
+
+
+def frames(targets: Targets, demos: str) -> int:
+    """Frames of a suite's demonstrations."""
+    entry = targets.config["demos"][demos]
+    return FRAMES * int(entry["episodes"]) * task_count(demos) if "episodes" in entry else PUBLISHED_FRAMES
+
+
+def training_mb(recipe: Mapping[str, Any], size: Size) -> float:
+    """Parameters, gradient, two moments and their average, of what is trained: with LoRA a fiftieth."""
+    return 5 * FLOAT * size.parameters * (0.02 if recipe.get("lora") else 1.0) / 1e6
+
+
+def training_s(recipe: Mapping[str, Any], undropped: Size, left: Size, rate: float) -> float:
+    """steps * batch * 3 F / rate: a backward is two forwards. At matched cost, F and batch are those of the undropped policy."""
+    matched = recipe.get("matched_batch")
+    return float(recipe["steps"]) * (matched * undropped.flops if matched else recipe["batch"] * left.flops) * 3 / rate
+
+
+def checkpoint_mb(targets: Targets, w: Wildcards, threads: int) -> float:
+    """Policy, training state, pictures."""
+    pretraining, size = targets.config["policies"][w.policy]["pretraining"], size_of(targets, w.policy)
+    recipe, processes = targets.config["recipes"][pretraining["recipe"]], max(1, targets.gpus(w.policy))
+    return weights_mb(size) + training_mb(recipe, size) + pictures_mb(targets, pretraining["data"], processes) + SIMULATOR_MB * threads
+
+
+def checkpoint_s(targets: Targets, w: Wildcards, threads: int, rate: float) -> float:
+    """Training from nothing."""
+    size = size_of(targets, w.policy)
+    return training_s(targets.config["recipes"][targets.config["policies"][w.policy]["pretraining"]["recipe"]], size, size, rate)
+
+
+def recover_mb(targets: Targets, w: Wildcards, threads: int) -> float:
+    """The undropped policy that is read, the state of what is left of it, pictures."""
+    whole, left = size_of(targets, w.policy), size_of(targets, w.policy, w.cut)
+    state = training_mb(targets.config["recipes"][w.recipe], left)
+    return weights_mb(whole) + state + pictures_mb(targets, w.data, max(1, targets.gpus(w.policy))) + SIMULATOR_MB * threads
+
+
+def recover_s(targets: Targets, w: Wildcards, threads: int, rate: float) -> float:
+    """Training what is left."""
+    return training_s(targets.config["recipes"][w.recipe], size_of(targets, w.policy), size_of(targets, w.policy, w.cut), rate)
+
+
+def score_mb(targets: Targets, w: Wildcards, threads: int) -> float:
+    """Policy, pictures and one more copy for what the gates see."""
+    return 2 * weights_mb(size_of(targets, w.policy)) + pictures_mb(targets, targets.config["calibrations"][w.calibration]["data"])
+
+
+def score_s(targets: Targets, w: Wildcards, threads: int, rate: float) -> float:
+    """A forward and a backward a sample; leave-one-out: a forward a block."""
+    passes = BLOCKS if w.metric == "leave_one_out" else 3
+    return float(targets.config["calibrations"][w.calibration]["samples"]) * passes * size_of(targets, w.policy).flops / rate
+
+
+def rollout_mb(targets: Targets, w: Wildcards, threads: int) -> float:
+    """What is left of the policy, and two simulators a core."""
+    return weights_mb(size_of(targets, w.policy, w.cut)) + 2 * threads * SIMULATOR_MB
+
+
+def rollout_s(targets: Targets, w: Wildcards, threads: int, rate: float) -> float:
+    """episodes * steps * (step / simulators + inference / chunk), an inference bound by operations or by reading the weights."""
+    protocol = json.loads(targets.protocol_json(w.protocol))
+    episodes = int(protocol["trials"]) * len(protocol.get("tasks") or range(task_count(w.suite)))
+    return episodes * episode_s(protocol, targets, w, threads, rate)
+
+
+def canary_s(targets: Targets, w: Wildcards, threads: int, rate: float) -> float:
+    """Three episodes of each suite."""
+    protocol = json.loads(targets.protocol_json(w.protocol))
+    return 3 * len(targets.config["suites"]) * episode_s(protocol, targets, w, threads, rate)
+
+
+def episode_s(protocol: Mapping[str, Any], targets: Targets, w: Wildcards, threads: int, rate: float) -> float:
+    """One episode of those that run at a time."""
+    size = size_of(targets, w.policy, w.cut)
+    inference = max(size.flops / rate, FLOAT * size.parameters / GPU_BYTES)
+    return STEPS * (STEP_S / threads + inference / int(protocol.get("chunk", 8)))
+
+
+def demonstrate_s(targets: Targets, w: Wildcards, threads: int, rate: float) -> float:
+    """Frames simulated, half of them in tries that fail."""
+    return 2 * frames(targets, w.suite) * STEP_S / threads
+
+
+STAGES: dict[str, tuple[Callable[[Targets, Wildcards, int], float], Callable[[Targets, Wildcards, int, float], float]]] = {
+    "demonstrate": (lambda t, w, n: SIMULATOR_MB * n, demonstrate_s),
+    "render": (lambda t, w, n: SIMULATOR_MB * n, demonstrate_s),
+    "fetch": (lambda t, w, n: CUDA_MB, lambda t, w, n, rate: FETCH_S),
+    "checkpoint": (checkpoint_mb, checkpoint_s),
+    "score": (score_mb, score_s),
+    "plan": (lambda t, w, n: 0, lambda t, w, n, rate: COUNT_S),
+    "drop": (lambda t, w, n: 2 * weights_mb(size_of(t, w.policy)), lambda t, w, n, rate: COUNT_S),
+    "cost": (lambda t, w, n: 0, lambda t, w, n, rate: COUNT_S),
+    "recover": (recover_mb, recover_s),
+    "canary": (rollout_mb, canary_s),
+    "rollout": (rollout_mb, rollout_s),
+}
+"""Stage -> megabytes and seconds of work of one job."""
