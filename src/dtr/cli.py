@@ -11,6 +11,7 @@ import argparse
 import ctypes
 import importlib
 import os
+import signal
 import sys
 import tomllib
 import traceback
@@ -58,7 +59,10 @@ THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Entry point of `dtr`; exits with the code described in the module's docstring."""
-    sys.exit(run(sys.argv[1:] if argv is None else list(argv)))
+    code = run(sys.argv[1:] if argv is None else list(argv))
+    if code == 0:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # all is written: Ctrl-C while Python ends must not make a failure of it
+    sys.exit(code)
 
 
 def run(argv: list[str]) -> int:

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 import yaml
 
-from dtr.errors import UnknownName
+from dtr.errors import BadConfig, UnknownName
 from dtr.workflow import paths
 from dtr.workflow.exhibits import Exhibits
 from dtr.workflow.targets import Targets
@@ -36,6 +36,12 @@ def test_a_live_sample_shares_policies_but_no_record_and_no_result(targets):
     assert live == f"{folder}/closed-n5-live/embedded_goal.jsonl"
     assert targets.episodes(arm, "goal", "/live-n50") != [full]
     assert not set(targets.cells("table1", "")) & set(targets.cells("table1", "/live-n50"))
+
+
+def test_a_live_sample_has_no_more_states_than_there_are(targets):
+    arm = targets.arm("table1", "openvla_oft.half.language")
+    with pytest.raises(BadConfig, match="has 1 to 50 initial states a task, got 60: lower it"):
+        targets.episodes(arm, "goal", "/live-n60")
 
 
 def test_what_trains_on_gpus_is_told_so_and_nothing_else_is_told_anything(targets):

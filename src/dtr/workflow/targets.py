@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from dtr.dropping.cut import SUBLAYERS, parse_cut
-from dtr.errors import unknown
+from dtr.errors import BadConfig, unknown
 from dtr.policies.tokenizer import words_of
 from dtr.provenance import digest
 from dtr.report.reported import reported
@@ -122,7 +122,9 @@ class Targets:
         """The protocol's part of the paths of an arm's episode records, for all initial states or a live sample."""
         if not sample:
             return f"{arm.protocol}-n{resolved(self.config['protocols'][arm.protocol], arm.protocol).get('trials', FULL_TRIALS)}"
-        return f"{arm.protocol}-n{sample.removeprefix('/live-n')}-live"
+        if (trials := int(sample.removeprefix("/live-n"))) > FULL_TRIALS:
+            raise BadConfig(f"a live sample has 1 to {FULL_TRIALS} initial states a task, got {trials}: lower it (make table1 TRIALS=5).")
+        return f"{arm.protocol}-n{trials}-live"
 
     def protocol_json(self, protocol: str) -> str:
         """The protocol as `dtr rollout` reads it, from its part of a path."""
