@@ -19,6 +19,9 @@ from dtr.policies.base import Batch
 from dtr.provenance import sha256_bytes
 from dtr.wire.message import Array
 
+GLANCE_S = 0.5
+"""How long the policy's thread sleeps at most: a signal that comes just before it falls asleep does not wake it (Python's locks)."""
+
 
 def row_of(episode: str, rows: int) -> int:
     """The row of the padded batch that an episode owns."""
@@ -80,7 +83,7 @@ class Desk:
                 if wait_s is not None and wait_s <= 0:
                     self.waiting = [request for request in self.waiting if request not in group]
                     return group
-                self.changed.wait(wait_s)
+                self.changed.wait(GLANCE_S if wait_s is None else wait_s)
         return ()
 
     def group(self) -> list[Request]:
