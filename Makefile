@@ -25,7 +25,11 @@ setup:
 	@envs/setup.sh
 
 table1: setup
-	@if [ "$(FRESH)" = 1 ]; then
+	@if [ ! -e "$(CONFIG)" ]; then
+	    echo "there is no configuration $(CONFIG): name one of $$(echo config/*.yaml)." >&2
+	    exit 2
+	fi
+	if [ "$(FRESH)" = 1 ]; then
 	    mkdir -p fresh/results
 	    ln -sfn ../../results/reported fresh/results/reported
 	    $(SNAKEMAKE) --directory fresh -- results/table1.csv

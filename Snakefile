@@ -4,6 +4,7 @@ One rule file a stage. What a rule passes to `dtr <verb>` is all that its output
 everything lies, config/ what is built at which scale, dtr.stages what makes a stage run again.
 """
 
+import os
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
@@ -16,6 +17,7 @@ from dtr.sim.suites import suite_digest
 from dtr.stages import token, version
 from dtr.workflow import paths
 from dtr.workflow.adoption import adopt
+from dtr.workflow.exhibits import Exhibits, words
 from dtr.workflow.image import IMAGE, check_image
 from dtr.workflow.resources import resources_of
 from dtr.workflow.running import alone
@@ -33,6 +35,7 @@ if (
 
 try:
     targets = Targets(config, workflow.basedir)
+    exhibits = Exhibits(targets)
     adopt(targets.scale)
 except DtrError as error:
     raise WorkflowError(str(error))
@@ -66,13 +69,19 @@ include: "rules/demonstrate.smk"
 include: "rules/render.smk"
 include: "rules/checkpoint.smk"
 include: "rules/score.smk"
+include: "rules/stability.smk"
 include: "rules/drop.smk"
 include: "rules/recover.smk"
+include: "rules/compress.smk"
 include: "rules/canary.smk"
 include: "rules/rollout.smk"
 include: "rules/cost.smk"
+include: "rules/latency.smk"
 include: "rules/cell.smk"
 include: "rules/table.smk"
+include: "rules/verdict.smk"
+include: "rules/figure.smk"
+include: "rules/report.smk"
 
 
 onstart:

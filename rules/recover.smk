@@ -1,4 +1,5 @@
 # Two processes an arm, so that one arm is done early; the weights do not depend on it. State is kept under work/, so a killed run goes on.
+# An arm that chose the same blocks as one that is finished (--siblings) takes its weights, which training would only make again.
 rule recover:
     input:
         policy=paths.PRETRAINED,
@@ -8,6 +9,8 @@ rule recover:
         policy=paths.RECOVERED,
     log:
         "logs/recover/{scale}.{policy}.{cut}.{data}.{recipe}.seed{seed}.log",
+    wildcard_constraints:
+        recipe=targets.recipes(),
     threads: 1 if targets.device else 2
     resources:
         **resources_of("recover", targets),
@@ -19,4 +22,4 @@ rule recover:
         state=f"{paths.WORK}/{{cut}}/{{data}}.{{recipe}}/seed{{seed}}/{version('recover')}",
     shell:
         "dtr recover --policy {input.policy} --plan {input.plan} --data {input.data} {params.pictures} {params.device} --recipe {params.recipe:q} --seed {wildcards.seed}"
-        " --state-dir {params.state} --processes {threads} --out {output.policy} 2>&1 | tee -i {log}"
+        " --siblings artifacts/{wildcards.scale}/{wildcards.policy} --state-dir {params.state} --processes {threads} --out {output.policy} 2>&1 | tee -i {log}"

@@ -20,6 +20,8 @@ BENCHMARKS = {
     "stepping": ("dtr.benchmarks.stepping", "control steps per second against stock robosuite, states compared bit for bit"),
     "rollouts": ("dtr.benchmarks.rollouts", "episodes an hour against a plain loop with one simulator, factor by factor"),
     "gateprobe": ("dtr.benchmarks.gateprobe", "GateProbe against leaving one block out after another"),
+    "metrics": ("dtr.benchmarks.metrics", "all metrics of one shared pass against GateProbe alone"),
+    "conventions": ("dtr.benchmarks.conventions", "what the paper leaves open in its metrics: our reading against the other one"),
     "batches": ("dtr.benchmarks.batches", "what another batch size of the inference changes in actions and outcomes"),
     "full_size": ("dtr.benchmarks.full_size", "latency, memory and GateProbe time of the full-size policies, where there is a GPU"),
 }
@@ -28,7 +30,7 @@ BENCHMARKS = {
 
 def add_parser(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the verb `bench` to the command line."""
-    listing = "\n".join(f"  {name:<10} {summary}" for name, (_, summary) in BENCHMARKS.items())
+    listing = "\n".join(f"  {name:<11} {summary}" for name, (_, summary) in BENCHMARKS.items())
     parser = verbs.add_parser(
         "bench",
         help="measure speed against plain references, and the agreement of batch sizes",

@@ -11,6 +11,7 @@ import argparse
 import ctypes
 import importlib
 import os
+import signal
 import sys
 import tomllib
 import traceback
@@ -28,8 +29,10 @@ VERBS: dict[str, tuple[str, str]] = {
     "demonstrate": ("dtr.sim.demonstrate", "let the scripted expert record demonstrations of a suite"),
     "render": ("dtr.data.render", "re-render demonstrations into LeRobot v3 layout"),
     "score": ("dtr.importance.score", "score the importance of every block of a policy"),
+    "stability": ("dtr.importance.stability", "say how sure it is which blocks a metric takes"),
     "drop": ("dtr.dropping.drop", "resolve a cut to a plan and write the physically smaller policy"),
     "recover": ("dtr.recovery.recover", "fine-tune a policy on demonstrations (resumable)"),
+    "compress": ("dtr.dropping.compress", "cut or compress a recovered policy without training it afterwards"),
     "rollout": ("dtr.rollout.run", "roll a policy out on a suite, one record an episode (resumable)"),
     "serve": ("dtr.serving.run", "offer a policy over a local socket, for robots and foreign simulators"),
     "canary": ("dtr.rollout.canary", "three episodes of each suite with the undropped policy, before any long run"),
@@ -37,6 +40,9 @@ VERBS: dict[str, tuple[str, str]] = {
     "latency": ("dtr.latency", "measure time and memory of one chunk of actions, phase by phase, before and after cuts"),
     "cell": ("dtr.report.cell", "compute one number of one table with its interval and ancestry"),
     "table": ("dtr.report.table", "put cells together to a table, or compare two tables"),
+    "verdict": ("dtr.report.verdict", "hold every claim of the paper against our cells and against its own numbers"),
+    "figure": ("dtr.report.figure", "draw one figure (PNG and PDF) from records and cells"),
+    "report": ("dtr.report.page", "write one self-contained page with every table, figure and verdict and what they rest on"),
     "parity": ("dtr.parity", "compare our policy classes with golden values of the official code"),
     "assets": ("dtr.sim.assets", "where LIBERO's meshes and textures come from, and whether a folder holds all of them"),
     "sim-check": ("dtr.sim_check", "check pins, assets, settling scenes, golden frames and stepping of suites, perturbed or not"),
@@ -53,7 +59,10 @@ THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Entry point of `dtr`; exits with the code described in the module's docstring."""
-    sys.exit(run(sys.argv[1:] if argv is None else list(argv)))
+    code = run(sys.argv[1:] if argv is None else list(argv))
+    if code == 0:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # all is written: Ctrl-C while Python ends must not make a failure of it
+    sys.exit(code)
 
 
 def run(argv: list[str]) -> int:

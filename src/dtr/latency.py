@@ -3,6 +3,9 @@
     vision      images to tokens                       language    the language model's one pass over the prefix
     action      head, or all denoising steps           total       the whole inference
 
+The calls of a policy file and its cuts alternate, so that what else the machine does meets all of them alike; full-size policies, of which
+two do not fit, and those on a GPU go one after the other.
+
 Every phase is timed to its end (a GPU is waited for), after `warmup` unmeasured calls; median and 95th percentile over `repeats`. With
 a baseline measured in the same run, the speed-up stands beside Amdahl's bound: with f the part of the baseline's time that the
 dropped component takes and r the part of its FLOPs that is left, no drop can be faster than 1 / (1 - f (1 - r)).
@@ -15,19 +18,23 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
+from torch.ao.nn.quantized.dynamic import Linear as DynamicQuantizedLinear
 
-from dtr.cost import PROMPT_TOKENS, measure
+from dtr.cost import PROMPT_TOKENS, Cost, measure
 from dtr.dropping.cut import parse_cut
 from dtr.dropping.drop import drop
-from dtr.dropping.plan import resolve
+from dtr.dropping.plan import Plan, read_plan, resolve
 from dtr.errors import BadConfig
 from dtr.policies.base import Batch, Policy
+from dtr.policies.compression import KERNELS, executed
 from dtr.policies.device import probe
 from dtr.policies.file import load_skeleton
 from dtr.policies.registry import beside, policy_class, skeleton
@@ -45,6 +52,8 @@ def add_parser(verbs: Any) -> None:
     what.add_argument("--policy", type=Path, help="policy file: its shape is measured, with random weights")
     what.add_argument("--full-size", metavar="NAME", help="a policy class at its published size, for example openvla_oft or pi05")
     p.add_argument("--cut", nargs="+", default=[], help="cuts to measure beside the undropped policy (not by a metric)")
+    p.add_argument("--plan", type=Path, help="plan.json to measure beside the undropped policy: any cut")
+    p.add_argument("--kernels", choices=KERNELS, help="also compress what is measured beside it: int8 (CPU) or 2:4 sparse weights (GPU)")
     p.add_argument("--device", default="cpu", help="cpu or cuda (default cpu)")
     p.add_argument("--dtype", default="float32", choices=DTYPES, help="type of weights and inputs (default float32)")
     p.add_argument("--batch", type=int, default=1, help="requests at a time (default 1)")
@@ -58,14 +67,17 @@ def run(args: argparse.Namespace) -> None:
     """Measure the undropped policy, then every cut, and write what came out."""
     check(args)
     name, config = shape_of(args)
-    cuts = dict.fromkeys(("none", *args.cut))
-    for cut in cuts:
-        resolve(cut, skeleton(name, config))  # what the policy cannot bear is said before the first call
-    rows: dict[str, dict[str, Any]] = {}
-    with Progress("latency", len(cuts), "policy") as progress:
-        for cut in cuts:
-            rows[cut] = measured(name, config, cut, args)
-            progress.update()
+    wanted: dict[str, str | Plan] = {cut: cut for cut in ("none", *args.cut)}
+    if args.plan is not None:
+        plan = read_plan(args.plan)
+        wanted["-".join([plan.cut, *([args.kernels] if args.kernels else [])])] = plan
+    for cut in wanted.values():
+        carried_out(name, config, cut)  # what the policy cannot bear is said before the first call
+    kernels = {label: args.kernels if label != "none" else None for label in wanted}
+    if args.policy is not None and not args.device.startswith("cuda"):
+        rows = in_turns({label: prepared(name, config, cut, args, kernels[label]) for label, cut in wanted.items()}, args)
+    else:  # too large for two at a time
+        rows = {label: measured(name, config, cut, args, kernels[label]) for label, cut in wanted.items()}
     for cut, row in rows.items():
         row |= compared(row, rows["none"])
         print(line(cut, row), flush=True)
@@ -100,26 +112,67 @@ def shape_of(args: argparse.Namespace) -> tuple[str, Any]:
     return args.full_size, beside(args.full_size, "_config", "FULL_SIZE")
 
 
-def measured(name: str, config: Any, cut: str, args: argparse.Namespace) -> dict[str, Any]:
+def measured(name: str, config: Any, cut: str | Plan, args: argparse.Namespace, kernels: str | None = None) -> dict[str, Any]:
     """One policy's times, memory and cost. Weights are random; the policy is gone afterwards."""
-    policy = skeleton(name, config)
-    drop(policy, resolve(cut, policy))
-    cost = measure(policy)
-    policy = filled(policy, args.device, DTYPES[args.dtype])
-    batch = request(policy, args.batch, DTYPES[args.dtype])
-    cuda = args.device.startswith("cuda")
+    ready, cuda = prepared(name, config, cut, args, kernels), args.device.startswith("cuda")
     if cuda:
         torch.cuda.reset_peak_memory_stats()
-    times = clock(policy, batch, args.warmup, args.repeats, cuda)
+    return facts(ready, clock(ready.policy, ready.batch, args.warmup, args.repeats, cuda), cuda)
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A policy with random weights, a request for it, and what it costs by count."""
+
+    policy: Policy
+    batch: Batch
+    cost: Cost
+
+
+def prepared(name: str, config: Any, cut: str | Plan, args: argparse.Namespace, kernels: str | None) -> Ready:
+    """A policy ready to be measured."""
+    policy = carried_out(name, config, cut)
+    cost = measure(policy)
+    policy = filled(policy, args.device, DTYPES[args.dtype])
+    return Ready(executed(policy, kernels), request(policy, args.batch, DTYPES[args.dtype]), cost)
+
+
+def carried_out(name: str, config: Any, cut: str | Plan) -> Policy:
+    """A skeleton without what a cut or a plan drops. Raises PlanMismatch."""
+    policy = skeleton(name, config)
+    return drop(policy, cut if isinstance(cut, Plan) else resolve(cut, policy))
+
+
+def in_turns(ready: Mapping[str, Ready], args: argparse.Namespace) -> dict[str, dict[str, Any]]:
+    """Label -> times, memory and cost, call by call in turns: what else the machine does then meets all of them alike."""
+    times: dict[str, dict[str, list[float]]] = {label: {phase: [] for phase in (*PHASES, "total")} for label in ready}
+    with Progress("latency", args.repeats, "turn") as progress:
+        for k in range(args.repeats):
+            for label, one in ready.items():
+                for phase, values in clock(one.policy, one.batch, args.warmup if k == 0 else 0, 1, cuda=False).items():
+                    times[label][phase] += values
+            progress.update()
+    return {label: facts(one, times[label], cuda=False) for label, one in ready.items()}
+
+
+def facts(ready: Ready, times: Mapping[str, list[float]], cuda: bool) -> dict[str, Any]:
+    """What is written of one policy."""
+    cost, policy = ready.cost, ready.policy
     return {
         "parameters": cost.parameters.total,
         "flops": cost.flops.total,
         "flops_by_component": dict(cost.flops.by_component),
-        "weights_gib": sum(p.numel() * p.element_size() for p in policy.parameters()) / 2**30,
+        "weights_gib": stored_bytes(policy) / 2**30,
         "peak_gib": torch.cuda.max_memory_allocated() / 2**30 if cuda else None,
         "median_ms": {phase: float(np.median(values)) for phase, values in times.items()},
         "p95_ms": {phase: float(np.percentile(values, 95)) for phase, values in times.items()},
     }
+
+
+def stored_bytes(policy: Policy) -> int:
+    """Bytes of all parameters; a quantised layer keeps its weights elsewhere."""
+    packed: list[Tensor] = [layer.weight() for layer in policy.modules() if isinstance(layer, DynamicQuantizedLinear)]
+    return sum(t.numel() * t.element_size() for t in (*policy.parameters(), *packed))
 
 
 def filled(policy: Policy, device: str, dtype: torch.dtype) -> Policy:

@@ -29,7 +29,7 @@ def validate(value: Any, kind: str, where: str | Path) -> None:
         raise BadRecord(f"{where} is no {kind}: {error.json_path}: {error.message[:200]}; write it again with `dtr {VERBS[kind]}`.")
 
 
-VERBS = {"plan": "drop", "score": "score", "cost": "cost"}
+VERBS = {"plan": "drop", "score": "score", "stability": "stability", "cost": "cost"}
 
 
 def read_record(path: str | Path, kind: str) -> dict[str, Any]:

@@ -35,14 +35,19 @@ STAGES = {
     "demonstrate": Stage(1, SIMULATOR),
     "render": Stage(1, (*SIMULATOR, "pillow", "pyarrow")),
     "checkpoint": Stage(1, MODEL),
-    "import": Stage(1, MODEL),
+    "import": Stage(2, MODEL),
     "score": Stage(1, MODEL),
+    "stability": Stage(1, MODEL),
     "drop": Stage(1, MODEL),
     "recover": Stage(1, MODEL),
+    "compress": Stage(1, MODEL),
     "rollout": Stage(1, (*MODEL, *SIMULATOR)),
     "cost": Stage(1, MODEL),
     "cell": Stage(1, (*NUMBERS, "scipy")),
     "table": Stage(1, NUMBERS),
+    "verdict": Stage(1, (*NUMBERS, "scipy")),
+    "figure": Stage(1, (*NUMBERS, "scipy", "matplotlib")),
+    "report": Stage(1, (*NUMBERS, "jinja2")),
 }
 
 

@@ -13,9 +13,9 @@ from dtr.errors import UnknownName
 def random_part(rng: random.Random) -> Part:
     target = rng.choice([*COMPONENTS, "vision.dino", "vision.siglip"])
     rule = rng.choice([*SELECTIONS, *METRICS, "keep"])
-    if rule in METRICS:
-        return Part(target, rule, count=rng.randint(1, 40))
     sublayer = rng.choice([None, *SUBLAYERS])
+    if rule in METRICS:
+        return Part(target, rule, count=rng.randint(1, 40), sublayer=sublayer)
     keep = tuple(sorted(rng.sample(range(33), rng.randint(1, 9)))) if rule == "keep" else ()
     return Part(target, rule, keep=keep, sublayer=sublayer)
 
@@ -53,6 +53,7 @@ def test_whatever_parses_is_spelled_the_same() -> None:
         ("none", ()),
         ("language-half", (Part("language", "half"),)),
         ("language-half-mlp", (Part("language", "half", sublayer="mlp"),)),
+        ("language-gateprobe-9-mlp", (Part("language", "gateprobe", count=9, sublayer="mlp"),)),
         ("language-keep-0_5", (Part("language", "keep", keep=(0, 5)),)),
         ("language-gateprobe-9+vision.dino-ends", (Part("language", "gateprobe", count=9), Part("vision.dino", "ends"))),
         ("action-leave_one_out-1", (Part("action", "leave_one_out", count=1),)),
@@ -71,7 +72,7 @@ def test_reading(text: str, parts: tuple[Part, ...]) -> None:
         ("language-gateprobe", "how many blocks go"),
         ("language-gateprobe-0", "how many blocks go"),
         ("language-gateprobe-09", "how many blocks go"),
-        ("language-gateprobe-9-mlp", "scores whole blocks"),
+        ("language-gateprobe-9-mpl", "unknown cut"),
         ("language-keep-5_0", "language-keep-0_5"),
         ("language-keep-5_5", "language-keep-5"),
         ("language-keep-", "unknown cut"),
@@ -93,3 +94,4 @@ def test_misspelt(text: str, answer: str) -> None:
 def test_metrics_needed() -> None:
     assert parse_cut("language-half").metrics == ()
     assert parse_cut("language-gateprobe-9+vision-gateprobe-3+action-leave_one_out-1").metrics == ("gateprobe", "leave_one_out")
+    assert parse_cut("language-gateprobe-9-mlp+vision-gateprobe-2+action-gateprobe-1-mlp").metrics == ("gateprobe.mlp", "gateprobe")

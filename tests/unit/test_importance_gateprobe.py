@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from dtr.errors import UnknownName
+from dtr.importance.calibration import Calibration
 from dtr.importance.gateprobe import gate_gradients, gateprobe
 from dtr.importance.leave_one_out import loss_changes
 from dtr.policies.base import Batch, Policy
@@ -97,7 +98,7 @@ def test_one_component_alone_gives_the_same(policy: Policy, batch: Batch, gradie
 
 def test_score_is_absolute_per_sample(policy: Policy, batch: Batch, gradients: dict[str, Tensor]) -> None:
     assert any((g < 0).any() and (g > 0).any() for g in gradients.values()), "the test needs a block of mixed signs"
-    for name, value in gateprobe(policy, batch).items():
+    for name, value in gateprobe(policy, Calibration.of([batch])).items():
         torch.testing.assert_close(value, gradients[name].abs())
 
 

@@ -8,6 +8,7 @@ from four_policies import NAMES, VISION, batch, made
 from torch import Tensor
 
 from dtr.errors import PlanMismatch, UnknownName
+from dtr.importance.calibration import Calibration
 from dtr.importance.gateprobe import gate_gradients, gateprobe
 from dtr.importance.leave_one_out import loss_changes
 from dtr.policies.base import Batch, Policy
@@ -63,7 +64,7 @@ def test_leave_one_out_is_the_loss_of_the_smaller_policy(name: str) -> None:
 
 def test_granularities_that_are_refused() -> None:
     policy, given = made("openvla_oft"), batch("openvla_oft")
-    assert list(gateprobe(policy, given, ["vision.dino"], ["mlp"])) == [f"vision.dino.{i}.mlp" for i in range(4)]
+    assert list(gateprobe(policy, Calibration.of([given]), ["vision.dino"], ["mlp"])) == [f"vision.dino.{i}.mlp" for i in range(4)]
     with pytest.raises(PlanMismatch, match="openvla_oft has no attention in its action blocks"):
         gate_gradients(policy, given, ["action"], ["attention"])
     with pytest.raises(UnknownName, match="did you mean 'mlp'"):

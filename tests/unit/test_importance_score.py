@@ -14,10 +14,13 @@ import torch
 from dtr.data.dataset import Dataset
 from dtr.data.lerobot_writer import Frames, write_frames, write_meta
 from dtr.dropping.plan import resolve
-from dtr.dropping.scores import Score, read_score
+from dtr.dropping.scores import Score, block_index, read_score
 from dtr.errors import BadConfig, BadDemonstrations, BadRecord, UnknownName
-from dtr.importance.gateprobe import gate_gradients
-from dtr.importance.score import block_score, calibration_rows, run, score_blocks
+from dtr.importance.calibration import Calibration, calibration_rows
+from dtr.importance.gateprobe import gate_gradients, gateprobe
+from dtr.importance.metrics import TOGETHER, evaluate
+from dtr.importance.score import block_score, run
+from dtr.importance.stability import run as run_stability
 from dtr.policies.file import load_policy, save_policy
 from dtr.provenance import read_json, write_json
 
@@ -36,8 +39,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def scored(folder: Path, name: str = "score", **change: object) -> Path:
     """Run the verb."""
-    fields = {"metric": "gateprobe", "samples": 12, "seed": 0, "batch": 5, "device": "cpu", "image_size": None, "processes": 1} | change
-    fields["pictures"] = folder / "pictures"
+    fields = {"metric": ["gateprobe"], "granularity": None, "samples": 12, "seed": 0, "batch": 5, "device": "cpu", "image_size": None}
+    fields |= {"processes": 1, "against": [], "levels": None, "resamples": 20, "pictures": folder / "pictures", "precision": None} | change
     out = folder / f"{name}.json"
     run(argparse.Namespace(policy=folder / "policy.safetensors", data=[folder / "bowls"], out=out, **fields))
     return out
@@ -70,7 +73,7 @@ def test_batch_size_changes_nothing_but_rounding(folder: Path) -> None:
 
 
 def test_leave_one_out(folder: Path) -> None:
-    score = read_score(scored(folder, "loo", metric="leave_one_out"))
+    score = read_score(scored(folder, "loo", metric=["leave_one_out"]))
     assert score.metric == "leave_one_out"
     assert any(block.score > 0 for block in score.blocks.values())
 
@@ -84,9 +87,46 @@ def test_mean_and_standard_error_by_hand() -> None:
 def test_mean_is_over_samples_not_batches() -> None:
     """Batches of 1 and 3 samples weigh 1 and 3."""
     policy, whole = cut_world.policy(), cut_world.batch()
-    uneven = score_blocks(policy, [cut_world.rows(whole, [0]), cut_world.rows(whole, [1, 2, 3])], "gateprobe", 4)
+    uneven = gateprobe(policy, Calibration.of([cut_world.rows(whole, [0]), cut_world.rows(whole, [1, 2, 3])]))
     for name, gradient in gate_gradients(policy, whole).items():
-        assert uneven[name].score == pytest.approx(gradient.abs().mean().item(), rel=1e-4, abs=1e-8)
+        assert block_score(uneven[name], False).score == pytest.approx(gradient.abs().mean().item(), rel=1e-4, abs=1e-8)
+
+
+def test_several_scores_in_one_command(folder: Path) -> None:
+    """Names, blocks and values are those of each alone, and a cut of parts finds the scores of parts."""
+    many = scored(folder, "many", metric=["all"], granularity=["block", "mlp"])
+    assert {path.name for path in many.iterdir()} == {f"{name}{end}.json" for name in TOGETHER for end in ("", ".mlp")}
+    assert (many / "gateprobe.json").read_bytes() == scored(folder, "alone").read_bytes()
+    assert (many / "taylor.mlp.json").read_bytes() == scored(folder, "alone", metric=["taylor.mlp"]).read_bytes()
+    score = read_score(many / "gateprobe.mlp.json")
+    assert set(score.blocks) == set(cut_world.policy().gates("block", ["vision.dino", "vision.siglip", "language"]))
+    plan = resolve(
+        "language-gateprobe-2-mlp+language-gateprobe-1", cut_world.policy(), {s.metric: s for s in map(read_score, many.iterdir())}
+    )
+    whole = read_score(many / "gateprobe.json").order("language")[:1]
+    assert plan.dropped["language"] == tuple(block_index(name) for name in whole)
+    parts = {block_index(name) for name in score.order("language")[:2]} - set(plan.dropped["language"])
+    assert set(plan.parts["mlp"]["language"]) == parts and set(plan.scores) == {"gateprobe", "gateprobe.mlp"}
+    spans = read_score(many / "cossim_contiguous.json").blocks
+    assert [len(spans[f"language.{i}"].spans) for i in range(6)] == [6, 5, 4, 3, 2, 1]
+    assert not read_score(many / "cossim.json").blocks["language.0"].spans
+
+
+def test_stability(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    other = scored(folder, "other", seed=1)
+    said = capsys.readouterr().out
+    assert "gateprobe on bowls:" in said and "  action, 1 dropped: " in said and "of them again" in said
+    fields = {"samples": 12, "seed": 0, "batch": 5, "device": "cpu", "image_size": None, "processes": 1, "pictures": folder / "pictures"}
+    fields |= {"metric": "gateprobe", "against": [other], "levels": [3], "resamples": 20, "precision": None}
+    out = folder / "stability.json"
+    run_stability(argparse.Namespace(policy=folder / "policy.safetensors", data=[folder / "bowls"], out=out, **fields))
+    record = read_json(out)
+    assert [level["component"] for level in record["levels"]] == ["vision", "language"], "two blocks of the head cannot lose three"
+    vision = record["levels"][0]
+    assert len(vision["dropped"]) == 3 and {"vision.dino.3", "vision.siglip.4"} < set(vision["dropped"])
+    assert vision["probability"]["vision.dino.3"] == 1 and sum(vision["probability"].values()) == pytest.approx(3)
+    assert {level["against"][0] for level in record["against"]} == {"bowls"}
+    assert all(0 <= level["overlap"] <= 1 for level in record["against"])
 
 
 def frames(n: int) -> Dataset:
@@ -105,19 +145,23 @@ def test_frames_are_drawn_once_each_and_by_the_seed() -> None:
 
 def test_bad_input(folder: Path) -> None:
     with pytest.raises(UnknownName, match="did you mean 'gateprobe'"):
-        scored(folder, metric="gatprobe")
+        scored(folder, metric=["gatprobe"])
     with pytest.raises(BadDemonstrations, match="expected 99 calibration frames, but the data has 24"):
         scored(folder, samples=99)
     with pytest.raises(BadConfig, match="at least 2"):
         scored(folder, samples=1)
-    with pytest.raises(UnknownName, match="unknown metric"):
-        score_blocks(cut_world.policy(), [], "fischer", 0)
+    with pytest.raises(UnknownName, match="did you mean 'fisher'"):
+        evaluate(cut_world.policy(), Calibration.of([]), ["fischer"])
+    with pytest.raises(UnknownName, match="did you mean 'mlp'"):
+        scored(folder, granularity=["mpl"])
+    with pytest.raises(BadConfig, match="at least 1"):
+        scored(folder, levels=[0])
 
 
 def test_tampered_record(folder: Path) -> None:
     path = scored(folder, "tampered")
     value = dict(read_json(path))
-    for change in ({"samples": 0}, {"metric": "taylor"}, {"blocks": {}}, {"extra": 1}, {"order": {"legs": []}}):
+    for change in ({"samples": 0}, {"metric": "tailor"}, {"blocks": {}}, {"extra": 1}, {"order": {"legs": []}}):
         write_json(path, value | change)
         with pytest.raises(BadRecord, match="is no score"):
             read_score(path)

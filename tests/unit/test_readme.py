@@ -13,7 +13,7 @@ from dtr.report.readme import BEGIN, END, TABLE, block, fill, present
 from dtr.workflow.store import locked
 
 ROOT = Path(__file__).resolve().parents[2]
-DOCUMENTS = ["README.md", "CONTRIBUTING.md", *(f"docs/{name}.md" for name in ("architecture", "reproducibility", "pitfalls"))]
+DOCUMENTS = ["README.md", "CONTRIBUTING.md", *(f"docs/{name}.md" for name in ("architecture", "metrics", "reproducibility", "pitfalls"))]
 
 
 def test_a_table_is_put_between_the_marks() -> None:

@@ -2,10 +2,30 @@
 
 from __future__ import annotations
 
-import pytest
-from scipy.stats import binom
+from itertools import product
+from math import comb, sqrt
 
-from dtr.stats import Paired, clopper_pearson, mcnemar_exact, paired, paired_difference, wilson
+import numpy as np
+import pytest
+from scipy.stats import binom, norm
+
+from dtr.stats import (
+    Paired,
+    clopper_pearson,
+    contrast_bootstrap,
+    detectable_paired,
+    detectable_unpaired,
+    fisher_p,
+    mcnemar_exact,
+    non_inferior_p,
+    over_seeds,
+    paired,
+    paired_bootstrap,
+    paired_difference,
+    unpaired_difference,
+    wilson,
+)
+from dtr.stats.power import mcnemar_power
 
 
 def test_clopper_pearson_closed_forms_at_the_edges() -> None:
@@ -85,3 +105,102 @@ def test_tango_and_mcnemar_agree_far_from_the_border() -> None:
 def test_impossible_counts_are_refused(k: int, n: int) -> None:
     with pytest.raises(ValueError, match="0 <= k <= n"):
         clopper_pearson(k, n)
+
+
+def test_newcombe_s_interval_of_two_independent_rates() -> None:
+    # Newcombe 1998, Stat. Med. 17:873, table II, 56/70 - 48/80, method 10.
+    interval = unpaired_difference(56, 70, 48, 80)
+    assert (interval.low, interval.high) == pytest.approx((0.0524, 0.3339), abs=5e-5)
+    back = unpaired_difference(48, 80, 56, 70)
+    assert (back.low, back.high) == pytest.approx((-interval.high, -interval.low))
+
+
+def test_fisher_by_hand() -> None:
+    assert fisher_p(3, 3, 0, 3) == pytest.approx(2 / comb(6, 3))
+    assert fisher_p(2, 4, 2, 4) == 1.0
+
+
+def test_non_inferiority_by_hand_and_against_the_interval() -> None:
+    # No discordant pair: q = margin, so the score is sqrt(n m / (1 - m)).
+    assert non_inferior_p(Paired(40, 0, 0, 10), 0.1) == pytest.approx(norm.sf(sqrt(50 * 0.1 / 0.9)))
+    pairs = Paired(80, 4, 9, 7)
+    low = paired_difference(pairs, 0.95).low
+    assert non_inferior_p(pairs, -low) == pytest.approx(0.025)
+    assert non_inferior_p(pairs, -low + 0.02) < 0.025 < non_inferior_p(pairs, -low - 0.02)
+    with pytest.raises(ValueError, match="margin"):
+        non_inferior_p(pairs, 0.0)
+
+
+def test_bootstrap_against_every_possible_draw() -> None:
+    # Two tasks of 3 and 2 pairs: all 3^3 * 2^2 equally likely draws, by hand.
+    strata = [Paired(1, 1, 1, 0), Paired(0, 1, 0, 1)]
+    every = sorted(sum(a) / 3 / 2 + sum(b) / 2 / 2 for a in product((0, 1, -1), repeat=3) for b in product((1, 0), repeat=2))
+    for level in (0.5, 0.9):
+        interval = paired_bootstrap(strata, level, draws=200_000, seed=1)
+        at = [every[round(q * (len(every) - 1))] for q in ((1 - level) / 2, (1 + level) / 2)]
+        assert (interval.low, interval.high) == pytest.approx(at, abs=1e-9)
+
+
+def test_bootstrap_is_seeded_stratified_and_weighs_tasks_alike() -> None:
+    strata = [Paired(40, 10, 0, 0), Paired(0, 0, 0, 5)]  # a task of 5 pairs counts as much as one of 50
+    once, again, other = (paired_bootstrap(strata, draws=51, seed=s) for s in (3, 3, 5))
+    assert once == again and once != other
+    assert once.low < 0.1 < once.high  # the mean of 0.2 and 0.0; pooled it would be 10/55
+    assert paired_bootstrap([Paired(5, 0, 5, 0)] * 2).high <= 0
+    # Strata that differ only between each other have no variance within: the interval is a point.
+    certain = paired_bootstrap([Paired(0, 10, 0, 0), Paired(0, 0, 10, 0)])
+    assert (certain.low, certain.high) == (0.0, 0.0)
+
+
+def test_difference_of_differences_against_every_draw() -> None:
+    where, elsewhere = [Paired(0, 0, 2, 1)], [Paired(1, 1, 0, 0)]  # loses two of three there, gains one of two here
+    every = sorted(sum(a) / 3 - sum(b) / 2 for a in product((-1, -1, 0), repeat=3) for b in product((1, 0), repeat=2))
+    interval = contrast_bootstrap(where, elsewhere, 0.5, draws=200_000, seed=2)
+    at = [every[round(q * (len(every) - 1))] for q in (0.25, 0.75)]
+    assert (interval.low, interval.high) == pytest.approx(at, abs=1e-9)
+    assert contrast_bootstrap([Paired(0, 5, 0, 0)], [Paired(0, 0, 5, 0)]).low == 2.0
+
+
+def test_power_against_every_table() -> None:
+    n, discordant, d = 9, 0.6, 0.4
+    b_rate, c_rate = (discordant + d) / 2, (discordant - d) / 2
+    power = sum(
+        comb(n, b) * comb(n - b, c) * b_rate**b * c_rate**c * (1 - discordant) ** (n - b - c)
+        for b in range(n + 1)
+        for c in range(n + 1 - b)
+        if mcnemar_exact(Paired(n - b - c, b, c, 0)) <= 0.05
+    )
+    assert mcnemar_power(n, discordant, d) == pytest.approx(power)
+    assert mcnemar_power(n, discordant, -d) == pytest.approx(power)
+
+
+def test_smallest_paired_difference() -> None:
+    # Without other discordance d of n pairs differ, all one way, and six are needed (2 / 2^6 < 0.05): P(Binomial(n, d) >= 6) = 0.8.
+    d = detectable_paired(200, 0.0)
+    assert d is not None and binom.sf(5, 200, d) == pytest.approx(0.8, abs=1e-4)
+    more = detectable_paired(200, 0.3)
+    assert more is not None and more > d and mcnemar_power(200, 0.3, more) == pytest.approx(0.8, abs=1e-4)
+    assert detectable_paired(5, 0.5) is None
+
+
+def test_smallest_unpaired_difference() -> None:
+    # Fleiss, Levin & Paik 2003: n = (z sqrt(2 m (1-m)) + z' sqrt(p (1-p) + q (1-q)))^2 / d^2; 0.7 against 0.5 needs 93 an arm.
+    assert detectable_unpaired(0.5, 93, 93) == pytest.approx(0.2, abs=2e-3)
+    assert detectable_unpaired(1.0, 1, 1) is None
+    rng, p, n = np.random.default_rng(0), 0.9, 500
+    d = detectable_unpaired(p, n, n)
+    assert d is not None
+    x, y = rng.binomial(n, p, 20_000) / n, rng.binomial(n, p - d, 20_000) / n
+    m = (x + y) / 2
+    assert np.mean(np.abs(x - y) / np.sqrt(2 * m * (1 - m) / n) > norm.ppf(0.975)) == pytest.approx(0.8, abs=0.02)
+
+
+def test_training_seeds_by_hand() -> None:
+    # 0.8, 0.9, 1.0: between = 0.1, t_2(0.975) = 4.302653; own variances 0.0016, 0.0009, 0 leave 0.01 - 0.0025/3.
+    seeds = over_seeds([0.8, 0.9, 1.0], [0.0016, 0.0009, 0.0])
+    assert (seeds.mean, seeds.between) == pytest.approx((0.9, 0.1))
+    assert seeds.training == pytest.approx(sqrt(0.01 - 0.0025 / 3))
+    assert (seeds.interval.low, seeds.interval.high) == pytest.approx((0.9 - 4.302653 * 0.1 / sqrt(3), 0.9 + 4.302653 * 0.1 / sqrt(3)))
+    assert over_seeds([0.5, 0.51], [0.01, 0.01]).training == 0.0
+    with pytest.raises(ValueError, match="two training seeds"):
+        over_seeds([0.5], [0.01])

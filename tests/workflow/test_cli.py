@@ -1,6 +1,7 @@
 """The command line: verbs are frozen, load alone, and fail with one sentence."""
 
 import argparse
+import signal
 import subprocess
 import sys
 import types
@@ -14,10 +15,23 @@ from dtr.errors import BadConfig, Interrupted
 
 def test_the_verbs_are_these():
     assert list(cli.VERBS) == [
-        "fetch", "import", "export", "checkpoint", "demonstrate", "render", "score",
-        "drop", "recover", "rollout", "serve", "cost", "latency", "cell", "table",
-        "parity", "doctor", "bench", "suites", "store",
+        "fetch", "import", "export", "checkpoint", "demonstrate", "render", "score", "stability",
+        "drop", "recover", "compress", "rollout", "serve", "canary", "cost", "latency",
+        "cell", "table", "verdict", "figure", "report", "parity", "assets", "sim-check",
+        "doctor", "bench", "suites", "store",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("code", "ignored"), [(0, True), (2, False)])
+def test_an_interruption_behind_the_end_does_not_undo_what_is_done(monkeypatch, code, ignored):
+    before = signal.getsignal(signal.SIGINT)
+    monkeypatch.setattr(cli, "run", lambda argv: code)
+    try:
+        with pytest.raises(SystemExit) as end:
+            cli.main([])
+        assert (end.value.code, signal.getsignal(signal.SIGINT) is signal.SIG_IGN) == (code, ignored)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_source_that_is_bound_and_not_installed_knows_its_version(monkeypatch, capsys):

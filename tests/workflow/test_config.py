@@ -134,6 +134,17 @@ def test_a_missing_sheet_is_named(tmp_path):
         read_sheet(tmp_path / "none.tsv", config_of("embedded"))
 
 
+def test_an_arm_that_runs_needs_its_baseline_and_one_that_does_not_needs_no_policy(tmp_path):
+    header, elsewhere = HEADER.replace("protocol\n", "protocol\tscales\n"), GOOD.replace("a.b", "c.d").replace("openvla_oft", "pi06")
+    here = GOOD.replace("\n", "\tembedded\n")
+    (tmp_path / "sheet.tsv").write_text(header + here + elsewhere.replace("\n", "\tpaper\n"))
+    arms = read_sheet(tmp_path / "sheet.tsv", config_of("embedded"))
+    assert [arm.runs("embedded") for arm in arms] == [True, False]
+    (tmp_path / "sheet.tsv").write_text(header + here.replace("embedded", "paper") + here.replace("a.b", "e.f"))
+    with pytest.raises(BadConfig, match=r"baseline a.b does not"):
+        read_sheet(tmp_path / "sheet.tsv", config_of("embedded"))
+
+
 def test_a_sheet_that_is_no_text_is_named(tmp_path):
     (tmp_path / "sheet.tsv").write_bytes((HEADER + GOOD).encode() + b"\xff\xfe")
     with pytest.raises(BadConfig, match=r"sheet\.tsv, but it cannot be read .*UTF-8"):

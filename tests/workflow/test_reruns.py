@@ -115,3 +115,11 @@ def test_a_live_sample_is_apart_from_the_full_table(world):
     assert world.plan("--", "results/live-n2/table1.csv") == live  # as many as the full table: still rolled out anew
     said = world.run("make", "--dry-run", "table1", "CONFIG=config/smoke.yaml", "TRIALS=1")
     assert "results/live-n1/table1.csv" in said and "dtr store pull" in said and "--compare" in said
+
+
+def test_the_report_needs_what_it_shows_and_shares_what_is_there(made):
+    """Tables 2 and 5 take Table 1's policies and episodes; an arm that does not run is no job."""
+    plan = made.plan("--", "results/report.html")
+    assert (plan["recover"], plan["compress"], plan["latency"], plan["figure"], plan["failures"]) == (2, 2, 5, 5, 1)
+    assert plan["page"] == plan["show_page"] == plan["verdict"] == 1 and plan["table_with_gaps"] == 2
+    assert "checkpoint" not in plan and "table" not in plan and plan["rollout"] == 6

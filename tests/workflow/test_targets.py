@@ -8,8 +8,9 @@ from types import SimpleNamespace
 import pytest
 import yaml
 
-from dtr.errors import UnknownName
+from dtr.errors import BadConfig, UnknownName
 from dtr.workflow import paths
+from dtr.workflow.exhibits import Exhibits
 from dtr.workflow.targets import Targets
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -35,6 +36,12 @@ def test_a_live_sample_shares_policies_but_no_record_and_no_result(targets):
     assert live == f"{folder}/closed-n5-live/embedded_goal.jsonl"
     assert targets.episodes(arm, "goal", "/live-n50") != [full]
     assert not set(targets.cells("table1", "")) & set(targets.cells("table1", "/live-n50"))
+
+
+def test_a_live_sample_has_no_more_states_than_there_are(targets):
+    arm = targets.arm("table1", "openvla_oft.half.language")
+    with pytest.raises(BadConfig, match="has 1 to 50 initial states a task, got 60: lower it"):
+        targets.episodes(arm, "goal", "/live-n60")
 
 
 def test_what_trains_on_gpus_is_told_so_and_nothing_else_is_told_anything(targets):
@@ -66,6 +73,16 @@ def test_a_cut_by_a_metric_needs_its_scores_and_no_other_cut_does(targets):
         "artifacts/embedded/openvla_oft/scores/four/gateprobe.json"
     ]
     assert targets.scores("openvla_oft", "language-half") == []
+    assert targets.scores("openvla_oft", "language-gateprobe-9-mlp+language-taylor-1") == [
+        f"artifacts/embedded/openvla_oft/scores/four/{name}.json" for name in ("gateprobe.mlp", "taylor")
+    ]
+
+
+def test_stability_is_against_the_other_calibration_sets(targets):
+    assert targets.against("openvla_oft", "four", "fisher.mlp") == []
+    more = {**targets.config, "calibrations": {**targets.config["calibrations"], "goal": {"data": "four", "samples": 64, "seed": 0}}}
+    found = Targets(more, str(ROOT)).against("openvla_oft", "four", "fisher.mlp")
+    assert found == ["artifacts/embedded/openvla_oft/scores/goal/fisher.mlp.json"]
 
 
 def test_every_row_is_compared_with_its_baseline(targets):
@@ -107,6 +124,9 @@ def pattern(template, constraints):
             {"cut": "vision.dino-half+language-keep-0_5"},
         ),
         (paths.DROPPED, "artifacts/embedded/openvla_oft/a/b/dropped.safetensors", None),
+        (paths.SCORE, "artifacts/embedded/openvla_oft/scores/four/gateprobe.mlp.json", {"metric": "gateprobe.mlp"}),
+        (paths.SCORE, "artifacts/embedded/openvla_oft/scores/four/gateprobe.stability.json", None),
+        (paths.STABILITY, "artifacts/embedded/openvla_oft/scores/four/gateprobe.mlp.stability.json", {"metric": "gateprobe.mlp"}),
     ],
 )
 def test_a_path_means_one_thing_or_nothing(targets, template, path, expected):
@@ -114,6 +134,54 @@ def test_a_path_means_one_thing_or_nothing(targets, template, path, expected):
     assert (match is None) == (expected is None)
     if match is not None:
         assert {key: match.group(key) for key in expected} == expected
+
+
+@pytest.fixture
+def smoke():
+    return Targets(yaml.safe_load((ROOT / "config/smoke.yaml").read_text()), str(ROOT))
+
+
+def test_a_sheet_says_what_runs_where_and_the_rest_has_no_cell(smoke):
+    assert [arm.row for arm in smoke.running("table2")] == [
+        "openvla_oft.baseline",
+        "openvla_oft.half.language",
+        "openvla_oft.half.language.attention",
+        "openvla_oft.half.language.mlp",
+    ]
+    rows = {row["row"]: row for row in json.loads(smoke.rows_json("table2"))}
+    assert rows["pi05.baseline"]["not_run"] and "plan" not in rows["pi05.baseline"]
+    assert rows["openvla_oft.half.language.mlp"]["plan"] == "artifacts/smoke/openvla_oft/language-half-mlp/plan.json"
+    row = re.compile(smoke.constraints()["row"])
+    assert row.fullmatch("openvla_oft.half.language.mlp") and not row.fullmatch("pi05.baseline")
+    assert not any("pi05" in cell for cell in smoke.cells("table2", ""))
+
+
+def test_a_table_has_its_own_columns(smoke):
+    columns = ["spatial", "action_speedup", "step_ratio", "task_speedup", "memory_gib"]
+    assert smoke.columns("table5") == columns and smoke.columns("table1")[:2] == ["size", "flops"]
+    arm = smoke.arm("table5", "openvla_oft.zero_shot4")
+    assert smoke.episodes(arm, "step_ratio", "", "table5") == [
+        "artifacts/smoke/openvla_oft/language-gateprobe-4/four.recover.zero_shot/seed0/rollouts/closed-n2/embedded_spatial.jsonl"
+    ]
+    assert smoke.latency(smoke.arm("table5", "openvla_oft.int8")) == "artifacts/smoke/openvla_oft/none/latency-int8.json"
+    assert re.fullmatch(smoke.constraints()["recipe"], "recover.int8") and not re.fullmatch(smoke.constraints()["recipe"], "recover.int9")
+    config = {
+        **smoke.config,
+        "tables": {**smoke.config["tables"], "table5": {"sheet": "config/experiments/table5.tsv", "columns": ["goal"]}},
+    }
+    with pytest.raises(UnknownName, match=r"tables\.table5\.columns"):
+        Targets(config, str(ROOT))
+
+
+def test_figures_and_claims_take_what_runs(smoke):
+    exhibits = Exhibits(smoke)
+    assert exhibits.figures() == ["scores-openvla_oft", "curves", "frontier", "tasks", "costs"]
+    assert len(exhibits.files("curves")) == len(set(exhibits.files("curves"))) == 9  # seven arms of Table 1, two more of Table 2
+    assert exhibits.files("scores-openvla_oft") == ["artifacts/smoke/openvla_oft/scores/four/gateprobe.json"]
+    assert exhibits.failing() == [("table1", "openvla_oft.baseline", "object")]
+    claimed = exhibits.claimed()
+    assert "results/smoke/cells/table2/openvla_oft.half.language.mlp.average.json" in claimed
+    assert not any("pi05" in cell or "goal" in cell for cell in claimed)
 
 
 def test_a_table_of_perturbations_asks_for_every_suite_under_each(targets):

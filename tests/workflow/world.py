@@ -17,7 +17,8 @@ for word; do
         --out|--plan-out)
             case $verb in
                 demonstrate|render) mkdir -p "$word"; echo "$all" >"$word/data" ;;
-                table) echo "$all" >"$word"; echo "$all" >"${word%.csv}.md" ;;
+                table|verdict) echo "$all" >"$word"; echo "$all" >"${word%.csv}.md" ;;
+                figure) echo "$all" >"$word"; echo "$all" >"${word%.png}.pdf" ;;
                 *) echo "$all" >"$word"; echo "$all" >"$word.run.json" ;;
             esac ;;
     esac

@@ -47,15 +47,15 @@ def probed(policy: Policy, device: str, dtype: Any, batches: int, size: int) -> 
     """Seconds of GateProbe on the language blocks of a skeleton that gets random weights; one batch before the clock starts."""
     import torch
 
-    from dtr.importance.gateprobe import gateprobe
+    from dtr.importance.gateprobe import gate_gradients
     from dtr.latency import filled, now
 
     policy, cuda = filled(policy, device, dtype), device.startswith("cuda")
     batch = lesson(policy, size, dtype)
-    blocks = gateprobe(policy, batch, ["language"])
+    blocks = gate_gradients(policy, batch, ["language"])
     start = now(cuda)
     for _ in range(batches):
-        gateprobe(policy, batch, ["language"])
+        gate_gradients(policy, batch, ["language"])
     seconds = now(cuda) - start
     peak_gib = torch.cuda.max_memory_allocated() / 2**30 if cuda else None
     return {"batches": batches, "samples": batches * size, "blocks": len(blocks), "seconds": seconds, "peak_gib": peak_gib}

@@ -23,7 +23,7 @@ STACKS = {"language": ["language"], "all": None}
 
 def measure(quick: bool = False) -> dict[str, Any]:
     """Seconds and ratio for the language stack and for all blocks."""
-    from dtr.importance.gateprobe import gateprobe
+    from dtr.importance.gateprobe import gate_gradients
     from dtr.importance.leave_one_out import loss_changes
 
     policy, result = embedded_policy(), {}
@@ -32,7 +32,7 @@ def measure(quick: bool = False) -> dict[str, Any]:
         for k in range(2 if quick else 9):
             batch = random_batch(policy, seed=k)
             start = time.process_time()
-            scored = gateprobe(policy, batch, components)
+            scored = gate_gradients(policy, batch, components)
             between = time.process_time()
             loss_changes(policy, batch, components)
             rows.append((between - start, time.process_time() - between))

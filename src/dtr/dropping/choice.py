@@ -51,7 +51,7 @@ def choose(cut: Cut, policy: Policy, scores: Mapping[str, Score]) -> Choice:
             continue
         for name in aimed:
             policy.check_granularity(name, granularity)
-        for name, blocks in dropped_blocks(part, depths, scores.get(part.rule)).items():
+        for name, blocks in dropped_blocks(part, depths, scores.get(part.metric or "")).items():
             going[granularity][name] |= blocks
     for name, stack in stacks.items():
         going["block"][name] |= lost_all(stack, {part: going[part][name] for part in PARTS})

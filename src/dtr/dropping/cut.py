@@ -7,8 +7,8 @@
               | "ends"                                the first and the last block stay    (the paper's Keep 2, "Endpoints")
               | metric "-" k                          the k least important blocks go, by the scores of that metric
               | "keep-" i ("_" i)*                    exactly these blocks stay
-    sublayer := "attention" | "mlp"                   of the chosen blocks only this part goes (the paper's Table 2; not with a metric,
-                                                      whose scores are of whole blocks)
+    sublayer := "attention" | "mlp"                   of the chosen blocks only this part goes (the paper's Table 2); with a metric
+                                                      the parts are chosen by scores of their own, `gateprobe.mlp`
 
 Indices are those of the *undropped* model. `+` is a union of what goes. A cut has one spelling: `str(parse_cut(text)) == text`.
 Everything here is text; which blocks a cut means for one policy is `dtr.dropping.plan`.
@@ -23,8 +23,11 @@ from itertools import product
 from dtr.errors import UnknownName, unknown
 
 COMPONENTS = ("vision", "language", "action")
-METRICS = ("gateprobe", "leave_one_out")
-"""Metrics that give a score a block; `dtr.importance.score` computes them."""
+METRICS = (
+    *("gateprobe", "taylor", "igia", "fisher", "hessian", "cossim", "cossim_contiguous"),
+    *("leave_one_out", "sleb", "magnitude", "random"),
+)
+"""Metrics that give a score a block; `dtr.importance` has a file of each."""
 SELECTIONS = ("half", "ends")
 """Selections that need no score."""
 SUBLAYERS = ("attention", "mlp")
@@ -57,8 +60,8 @@ class Part:
 
     @property
     def metric(self) -> str | None:
-        """The metric whose scores this part needs, or None."""
-        return self.rule if self.rule in METRICS else None
+        """The name of the scores that this part needs, or None: the metric, and of what part where not of whole blocks."""
+        return scored(self.rule, self.sublayer or "block") if self.rule in METRICS else None
 
     def __str__(self) -> str:
         words = [self.target, self.rule]
@@ -69,6 +72,11 @@ class Part:
         return "-".join(words + ([self.sublayer] if self.sublayer else []))
 
 
+def scored(metric: str, granularity: str) -> str:
+    """The name of a score: `gateprobe` of blocks, `gateprobe.mlp` of their MLPs."""
+    return metric if granularity == "block" else f"{metric}.{granularity}"
+
+
 @dataclass(frozen=True)
 class Cut:
     """A union of parts; no part at all is the cut `none`."""
@@ -77,7 +85,7 @@ class Cut:
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        """The metrics whose scores this cut needs, without repetition."""
+        """The names of the scores that this cut needs, without repetition."""
         return tuple(dict.fromkeys(part.metric for part in self.parts if part.metric))
 
     def __str__(self) -> str:
@@ -115,8 +123,6 @@ def parse_part(text: str, whole: str) -> Part:
                     f"unknown cut {whole!r}: kept blocks are written once each and ascending, here {target}-keep-{ascending}."
                 )
             return Part(target, "keep", keep=keep, sublayer=sublayer)
-        case [metric, _] if metric in METRICS and sublayer:
-            raise UnknownName(f"unknown cut {whole!r}: {metric} scores whole blocks, so -{sublayer} goes with half, ends or keep only.")
         case [metric, count] if metric in METRICS:
             if not NUMBER.fullmatch(count) or count == "0":
                 raise UnknownName(

@@ -42,7 +42,7 @@ def check_header(header: Mapping[str, Any], path: str | Path) -> None:
 def add_parser(verbs: Any) -> None:
     """Declare `dtr drop`."""
     known = f"Components: {', '.join(COMPONENTS)}. Rules: half, ends, keep-<i>_<j>..., <metric>-<k> ({', '.join(METRICS)}). Union: +."
-    known += f" With -{' or -'.join(SUBLAYERS)} at the end of half, ends or keep, the blocks lose only this part."
+    known += f" With -{' or -'.join(SUBLAYERS)} at the end the blocks lose only this part."
     p = verbs.add_parser("drop", help="remove blocks from a policy", description=f"Remove blocks from a policy by a cut. {known}")
     p.add_argument("--policy", type=Path, required=True, help="policy file")
     what = p.add_mutually_exclusive_group(required=True)

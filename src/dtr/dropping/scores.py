@@ -18,17 +18,27 @@ from dtr.records import read_record
 
 @dataclass(frozen=True)
 class BlockScore:
-    """score: mean over the calibration samples; standard_error: of that mean; dead: the block cannot influence the actions."""
+    """score: mean over the calibration samples; standard_error: of that mean; dead: the block cannot influence the actions.
+
+    spans: of a metric that takes blocks side by side, the scores of the 1, 2, ... blocks that begin here (`dtr.dropping.spans`).
+    """
 
     score: float
     standard_error: float
     dead: bool = False
+    spans: tuple[float, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Without `spans` where there are none."""
+        value = {"score": self.score, "standard_error": self.standard_error, "dead": self.dead}
+        return value | ({"spans": list(self.spans)} if self.spans else {})
 
 
 @dataclass(frozen=True)
 class Score:
     """Importance of every block of one policy.
 
+    metric: its name, and of what part where not of whole blocks: `gateprobe`, `gateprobe.mlp`.
     policy, source: name and configuration digest of the policy scored; weights: SHA-256 of its file.
     calibration: names of the data sets, in order; data: their SHA-256; samples: how many frames; seed: how they were chosen.
     blocks: block name -> BlockScore. Lower means: loses less when the block goes.
@@ -47,7 +57,7 @@ class Score:
     precision: str | None = None
 
     def __post_init__(self) -> None:
-        bad = [name for name, block in self.blocks.items() if not math.isfinite(block.score)]
+        bad = [name for name, block in self.blocks.items() if not all(map(math.isfinite, (block.score, *block.spans)))]
         if bad:
             raise BadRecord(f"the {self.metric} score of {', '.join(bad)} is not finite: the policy or its calibration data is broken.")
 
@@ -68,7 +78,7 @@ class Score:
             "data": self.data,
             "samples": self.samples,
             "seed": self.seed,
-            "blocks": {name: vars(block) for name, block in self.blocks.items()},
+            "blocks": {name: block.to_json() for name, block in self.blocks.items()},
             "order": {component: self.order(component) for component in components},
             **({"precision": self.precision} if self.precision else {}),
         }
@@ -77,7 +87,7 @@ class Score:
     def from_json(cls, value: Mapping[str, Any]) -> Score:
         """The inverse of `to_json`; `value` has been validated (see `read_score`)."""
         fields = {name: value[name] for name in ("metric", "policy", "source", "weights", "data", "samples", "seed")}
-        blocks = {name: BlockScore(**block) for name, block in value["blocks"].items()}
+        blocks = {name: BlockScore(**block | {"spans": tuple(block.get("spans", ()))}) for name, block in value["blocks"].items()}
         return cls(**fields, calibration=tuple(value["calibration"]), blocks=blocks, precision=value.get("precision"))
 
 
@@ -91,8 +101,8 @@ def least_important(names: list[str], scores: Mapping[str, float]) -> list[str]:
 
 
 def block_index(name: str) -> int:
-    """7 for `vision.dino.7`."""
-    return int(name.rsplit(".", 1)[1])
+    """7 for `vision.dino.7`, and for its part `vision.dino.7.mlp`."""
+    return int(next(word for word in reversed(name.split(".")) if word.isdigit()))
 
 
 def read_score(path: str | Path) -> Score:

@@ -2,7 +2,8 @@
 
     Half:  i kept  <=>  i even                     every second block, whatever it does       (paper section 4, "Uniform")
     Ends:  i kept  <=>  i in {0, n - 1}            n = depth of the undropped stack           ("Endpoints")
-    Metric, k: the k blocks least in I(B) go       counted over all towers of the component together
+    Metric, k: the k blocks least in I(B) go       counted over all towers of the component together; side by side where the metric
+                                                   scores spans (spans.py)
 
 A selection chooses among the blocks that are still there. What already went stays gone, and indices never shift.
 """
@@ -13,7 +14,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from dtr.dropping.cut import Part
-from dtr.dropping.scores import Score, block_index, least_important
+from dtr.dropping.scores import BlockScore, Score, block_index, least_important
+from dtr.dropping.spans import cheapest_spans
 from dtr.errors import PlanMismatch, unknown
 
 
@@ -64,17 +66,27 @@ def lowest(part: Part, depths: Mapping[str, Depth], score: Score | None) -> dict
     """The `part.count` least important present blocks of all these stacks together."""
     if score is None:
         raise PlanMismatch(
-            f"cut {str(part)!r} needs {part.rule} scores: run `dtr score --metric {part.rule}` and pass its file with --scores."
+            f"cut {str(part)!r} needs {part.metric} scores: run `dtr score --metric {part.metric}` and pass its file with --scores."
         )
     names = [f"{stack}.{i}" for stack, depth in depths.items() for i in depth.present]
     if missing := [name for name in names if name not in score.blocks]:
         raise PlanMismatch(
-            f"the {part.rule} scores lack {missing[0]}, which this policy has; score this policy and cut it with those scores."
+            f"the {part.metric} scores lack {missing[0]}, which this policy has; score this policy and cut it with those scores."
         )
     if part.count >= len(names):
         raise PlanMismatch(f"cut {str(part)!r} leaves no block: {part.target} has {len(names)}, so at most {len(names) - 1} can go.")
-    going = least_important(names, {name: score.blocks[name].score for name in names})[: part.count]
+    going = least(depths, score.blocks, part.count)
     return {stack: {block_index(name) for name in going if name.rsplit(".", 1)[0] == stack} for stack in depths}
+
+
+def least(depths: Mapping[str, Depth], blocks: Mapping[str, BlockScore], count: int) -> list[str]:
+    """The names of the `count` blocks that a metric takes out of the present ones of all these stacks."""
+    names = [f"{stack}.{i}" for stack, depth in depths.items() for i in depth.present]
+    if any(blocks[name].spans for name in names):
+        stacks = {stack: [f"{stack}.{i}" for i in depth.present] for stack, depth in depths.items()}
+        alive = {f"{stack}.{i}" for stack, depth in depths.items() for i in depth.present if i not in depth.dead}
+        return cheapest_spans(stacks, {name: blocks[name].spans for name in names}, count, alive)
+    return least_important(names, {name: blocks[name].score for name in names})[:count]
 
 
 def brief(indices: tuple[int, ...]) -> str:

@@ -9,6 +9,7 @@ No gate is inserted: every block's `Gate` only watches h_{i-1} and h_i, and one 
 Samples do not meet inside the network, so the gradient of the *sum* of their losses holds every sample's own gradient, and the
 inner product is taken sample by sample. Absolute values are taken per sample, before the mean: a block that helps one sample
 and hurts another is important. The parts of a block have gates too; block, attention and MLP share the one backward.
+Unit: that of the loss. A dead block is never run, and gets exactly 0.
 
 Cost: parameters need no gradient, so backward makes no weight gradients and keeps no optimizer state. Held in memory at once are
 the activations of one batch, h_i and dL/dh_i of every block. B samples, T tokens, D width, L blocks: 2 L B T D numbers above the
@@ -18,70 +19,29 @@ activations, twice that with both parts watched; for OpenVLA-OFT's language stac
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Collection
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from dtr.errors import unknown
+from dtr.importance.calibration import Values
+from dtr.importance.shared_pass import BLOCKS, Components, Gates, Reader, read
 from dtr.policies.base import Batch, Policy
 from dtr.policies.gate import Gate
 
-BLOCKS = ("block",)
-"""The granularities that are scored unless others are asked for; all of them: `dtr.policies.parts.GRANULARITIES`."""
 
-
-@contextmanager
-def frozen(policy: nn.Module) -> Iterator[None]:
-    """Inside, no parameter needs a gradient and the policy is in evaluation mode; afterwards all is as before."""
-    parameters, training = [p for p in policy.parameters() if p.requires_grad], policy.training
-    for parameter in parameters:
-        parameter.requires_grad_(False)
-    policy.eval()
-    try:
-        yield
-    finally:
-        policy.train(training)
-        for parameter in parameters:
-            parameter.requires_grad_(True)
-
-
-def chosen_gates(policy: Policy, components: Iterable[str] | None, granularities: Collection[str] = BLOCKS) -> dict[str, Gate]:
-    """The gates of these components (or stacks), by name: of blocks, of their `attention`, of their `mlp`; of all for None.
-
-    Raises UnknownName for a component or granularity that does not exist, PlanMismatch for parts of a component that has none.
-    """
-    stacks = None
-    if components is not None:
-        names, wanted = list(policy.stacks()), set(components)
-        known = {part for name in names for part in (name.split(".")[0], name)}
-        for name in sorted(wanted - known):
-            raise unknown("component", name, known)
-        stacks = [name for name in names if wanted & {name.split(".")[0], name}]
-    return {name: gate for granularity in granularities for name, gate in policy.gates(granularity, stacks).items()}
-
-
-def gate_gradients(
-    policy: Policy, batch: Batch, components: Iterable[str] | None = None, granularities: Collection[str] = BLOCKS
-) -> dict[str, Tensor]:
+def gate_gradients(policy: Policy, batch: Batch, components: Components = None, granularities: Collection[str] = BLOCKS) -> Values:
     """dL/dalpha_i at alpha_i = 1 for every block (and part) and every sample: name -> (B,) float64, from one forward and one backward.
 
     Only the blocks of `components` are watched; what comes before the first of them runs without a graph. A dead block is never
-    run, so its gradient is exactly 0. Raises as `chosen_gates`.
+    run, so its gradient is exactly 0. Raises as `dtr.importance.shared_pass.chosen_stacks`.
     """
-    gates = chosen_gates(policy, components, granularities)
-    for gate in gates.values():
-        gate.watch(True)
-    try:
-        with frozen(policy), torch.enable_grad():
-            losses = policy.losses(batch)
-            if losses.requires_grad:
-                losses.sum().backward()
-        return {name: inner_product(gate, len(losses)) for name, gate in gates.items()}
-    finally:
-        for gate in gates.values():
-            gate.watch(False)
+    return read(policy, batch, [SIGNED], components, granularities)[SIGNED.name]
+
+
+def inner_products(gates: Gates, samples: int, valid: Tensor | None) -> Values:
+    """`inner_product` of every gate; padding has no gradient, so `valid` is not looked at."""
+    return {name: inner_product(gate, samples) for name, gate in gates.items()}
 
 
 def inner_product(gate: Gate, samples: int) -> Tensor:
@@ -92,8 +52,11 @@ def inner_product(gate: Gate, samples: int) -> Tensor:
     return product.view(samples, -1).sum(dim=1).cpu()
 
 
-def gateprobe(
-    policy: Policy, batch: Batch, components: Iterable[str] | None = None, granularities: Collection[str] = BLOCKS
-) -> Mapping[str, Tensor]:
-    """|dL/dalpha_i| of every block (and part) and sample: name -> (B,). Its mean over the calibration samples is the score."""
-    return {name: gradient.abs() for name, gradient in gate_gradients(policy, batch, components, granularities).items()}
+def absolute(gates: Gates, samples: int, valid: Tensor | None) -> Values:
+    """|dL/dalpha_i| of every gate and sample: name -> (B,)."""
+    return {name: product.abs() for name, product in inner_products(gates, samples, valid).items()}
+
+
+SIGNED = Reader("gate gradient", backward=True, gates=inner_products)
+gateprobe = Reader("gateprobe", backward=True, gates=absolute)
+"""The metric."""

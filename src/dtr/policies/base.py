@@ -130,6 +130,15 @@ class Policy(nn.Module, ABC):
                 found |= {f"{name}.{i}{end}": gate for i, gate in stack.gates_of(granularity).items()}
         return found
 
+    def linears(self, granularity: str, stack: str) -> dict[str, list[nn.Linear]]:
+        """Gate name -> the linear layers that go with this block (or part) of `stack` when it is dropped."""
+        end = "" if granularity == "block" else f".{granularity}"
+        return {f"{stack}.{i}{end}": layers for i, layers in self.stacks()[stack].linears_of(granularity).items()}
+
+    def valid(self, stack: str, batch: Batch, tokens: int) -> Tensor | None:
+        """Which of the `tokens` of each sample in `stack` (over all its images) stand for something: (B, tokens) bool, None: all do."""
+        return None
+
     def check_granularity(self, stack: str, granularity: str) -> None:
         """PlanMismatch when the blocks of this stack have no such part."""
         if granularity != "block" and not self.stacks()[stack].parted:

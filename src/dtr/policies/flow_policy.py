@@ -19,7 +19,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from dtr.policies.base import Batch, Mark, Policy, unmarked
 from dtr.policies.decoder import Rotation
@@ -29,7 +29,7 @@ from dtr.policies.initial import fan_in_std, generator, truncated_normal
 from dtr.policies.joint import KeysValues, Stream, rotation_at, settle, visible
 from dtr.policies.joint_config import StreamConfig
 from dtr.policies.norms import Norm
-from dtr.policies.stack import Stack
+from dtr.policies.stack import Stack, linear_layers
 
 
 @dataclass(frozen=True)
@@ -103,15 +103,39 @@ class FlowPolicy(Policy):
         super().drop(blocks, granularity)
         settle(self.language, self.action)
 
+    def linears(self, granularity: str, stack: str) -> dict[str, list[nn.Linear]]:
+        """As for every policy; with an attention goes its source, unless the other stream reads it."""
+        found = super().linears(granularity, stack)
+        stream = {"language": self.language, "action": self.action}.get(stack)
+        if stream is not None and granularity != "mlp":
+            read = self.action.stack.having("attention") if stream is self.language else ()
+            for i, (name, layers) in zip(stream.stack.having(granularity), found.items(), strict=True):
+                if str(i) in stream.sources and i not in read:
+                    found[name] = [*layers, *linear_layers(stream.sources[str(i)])]
+        return found
+
+    def valid(self, stack: str, batch: Batch, tokens: int) -> Tensor | None:
+        """Not: padding of the text, and cameras that are not there."""
+        if stack == "vision":
+            return self.present(batch).repeat_interleave(tokens // self._config.images, dim=1)
+        return self.valid_tokens(batch, tokens) if stack == "language" else None
+
+    def present(self, batch: Batch) -> Tensor:
+        """Which cameras are there: (B, n) bool."""
+        ids, mask = batch["input_ids"], batch.get("image_mask")
+        everywhere = torch.ones(ids.shape[0], self._config.images, dtype=torch.bool, device=ids.device)
+        return everywhere if mask is None else mask.bool()
+
+    def valid_tokens(self, batch: Batch, tokens: int) -> Tensor:
+        """Which of the N tokens of the first stream are valid: (B, N) bool."""
+        text = batch["attention_mask"].bool()
+        return torch.cat([self.present(batch).repeat_interleave((tokens - text.shape[1]) // self._config.images, dim=1), text], dim=1)
+
     def embed(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """The first stream's h_0 (B, N, D) and which of its tokens are valid (B, N)."""
         visual = self.image_tokens(batch["pixel_values"])
-        present = batch.get("image_mask")
-        if present is None:
-            present = torch.ones(visual.shape[0], self._config.images, dtype=torch.bool, device=visual.device)
-        text = self.language.embed(batch["input_ids"]) * self._config.text_scale
-        seen = present.bool().repeat_interleave(visual.shape[1] // self._config.images, dim=1)
-        return torch.cat([visual, text], dim=1), torch.cat([seen, batch["attention_mask"].bool()], dim=1)
+        h = torch.cat([visual, self.language.embed(batch["input_ids"]) * self._config.text_scale], dim=1)
+        return h, self.valid_tokens(batch, h.shape[1])
 
     def rotation(self, positions: Tensor, stream: StreamConfig, h: Tensor) -> Rotation:
         """RoPE of positions (B, T), in h's type."""

@@ -122,8 +122,17 @@ class OpenVLAOFT(Policy):
         text = self.language.embedding(ids).masked_fill(placeholder.unsqueeze(-1), 0)
         visual = [self.projector(self.features(batch["pixel_values"])), proprio]
         h = torch.cat([text[:, :1], *visual, text[:, 1:]], dim=1)
-        valid = torch.arange(h.shape[1], device=ids.device) < (lengths + h.shape[1] - T)[:, None]
-        return h, first + self._config.visual_tokens, valid
+        return h, first + self._config.visual_tokens, self.valid_tokens(batch, h.shape[1])
+
+    def valid_tokens(self, batch: Batch, tokens: int) -> Tensor:
+        """Which of the N tokens of the language stream are no padding: (B, N) bool."""
+        mask = batch["attention_mask"]
+        lengths = mask.sum(1) + tokens - mask.shape[1]
+        return torch.arange(tokens, device=mask.device) < lengths[:, None]
+
+    def valid(self, stack: str, batch: Batch, tokens: int) -> Tensor | None:
+        """Not: padding of the text."""
+        return self.valid_tokens(batch, tokens) if stack == "language" else None
 
     def action_states(self, h: Tensor, first: Tensor) -> Tensor:
         """The C A states before each placeholder, after the final norm: (B, N, D), (B,) -> (B, C A, D)."""

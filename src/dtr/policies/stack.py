@@ -73,6 +73,17 @@ class Stack(nn.Module):
         """Original indices of the kept blocks, or of those of them that have this part."""
         return tuple(self.gates_of(granularity))
 
+    def linears_of(self, granularity: str) -> dict[int, list[nn.Linear]]:
+        """The linear layers inside every kept block, or inside its `attention` or `mlp` where it still has that."""
+        found: dict[int, list[nn.Linear]] = {}
+        for i in self.having(granularity):
+            block = self.blocks[str(i)]
+            mine: list[object] = [block]
+            if granularity != "block" and isinstance(block, PartedBlock):
+                mine = [getattr(block, name) for name in block.weights[granularity]]
+            found[i] = [layer for module in mine if isinstance(module, nn.Module) for layer in linear_layers(module)]
+        return found
+
     def check(self, indices: Iterable[int], granularity: str) -> None:
         """PlanMismatch when one of these blocks, or this part of one, is not there."""
         there = self.having(granularity)
@@ -111,6 +122,11 @@ class Stack(nn.Module):
         for i in self._gates:
             h = self.step(i, h, *context)
         return h
+
+
+def linear_layers(module: nn.Module) -> list[nn.Linear]:
+    """The linear layers of a module, itself included."""
+    return [layer for layer in module.modules() if isinstance(layer, nn.Linear)]
 
 
 def residual(h: Tensor) -> Tensor:

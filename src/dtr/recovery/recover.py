@@ -6,6 +6,7 @@ With `--plan` the policy is dropped here, in memory, so that no second large fil
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -27,6 +28,7 @@ from dtr.recovery.lora import adapt, merge
 from dtr.recovery.matched import matched
 from dtr.recovery.recipe import Recipe, read_recipe
 from dtr.recovery.sharded import ShardedTraining
+from dtr.recovery.siblings import find_sibling, take
 from dtr.recovery.team import check_size
 from dtr.recovery.train import Training
 
@@ -62,6 +64,12 @@ def recover(args: argparse.Namespace, started: float, recipe: Recipe) -> None:
         "seed": args.seed,
         "ancestor": loaded.header["provenance"],
     }
+    sibling = find_sibling(args.siblings, args.out, provenance, plan)
+    if sibling is not None and plan is not None:  # every process of a fleet finds it, and writes the same bytes
+        take(sibling, args.out, plan)
+        write_run_record(args.out, started, frames=len(data), shared_with={"path": str(sibling), "sha256": sha256_file(sibling)})
+        print(f"{args.out}: {sibling} kept the same blocks, so its training is this one's too", file=sys.stderr)
+        return
     train_and_save(args, started, policy, processor, data, recipe, provenance, plan)
 
 
@@ -115,5 +123,6 @@ def add_parser(verbs: Any) -> None:
     p = verbs.add_parser("recover", help="fine-tune a policy on demonstrations (resumable)")
     p.add_argument("--policy", type=Path, required=True, help="policy file to start from, dropped or whole")
     p.add_argument("--plan", type=Path, help="plan.json (dtr drop) by which the policy is dropped first")
+    p.add_argument("--siblings", type=Path, help="folder of the policy's arms: one that kept the same blocks lends its weights")
     add_training_arguments(p)
     p.set_defaults(run=run)

@@ -22,6 +22,7 @@ from dtr.provenance import read_json, sha256_file, write_json
 from dtr.records import read_record, schema
 from dtr.report.outcomes import Run, machine_of, pair, read_run
 from dtr.report.reported import reported
+from dtr.report.speed import MEASURED, measured_cell
 from dtr.rollout.protocol import Protocol
 from dtr.stats import clopper_pearson, mcnemar_exact, paired_difference
 
@@ -35,13 +36,15 @@ def add_parser(verbs: Any) -> None:
     for name, meaning in {
         "table": "table that it stands in, for example table1",
         "row": "row of the table's sheet",
-        "column": "size, flops, spatial, object, goal, long or average",
+        "column": "size, flops, spatial, object, goal, long, average, or one of " + ", ".join(MEASURED),
         "scale": "smoke, embedded or paper",
     }.items():
         p.add_argument(f"--{name}", required=True, help=meaning)
     for name in ("model", "setting", "component"):
         p.add_argument(f"--{name}", default="-", help=f"the row's {name}, as it is printed")
     p.add_argument("--cost", type=Path, help="cost.json: for the columns size and flops")
+    p.add_argument("--policy", type=Path, help="recovered policy: for the columns batch and steps")
+    p.add_argument("--latency", type=Path, help="latency.json: for the columns action_speedup, task_speedup and memory_gib")
     p.add_argument("--episodes", type=Path, nargs="+", default=[], help="episode files: for a success rate, one a suite and training seed")
     p.add_argument("--baseline", type=Path, nargs="+", default=[], help="the baseline's episode files (of the baseline itself: the same)")
     p.add_argument("--protocol", help="the episodes' protocol: JSON file or inline JSON")
@@ -57,6 +60,8 @@ def run(args: argparse.Namespace) -> None:
         if args.cost is None:
             raise BadConfig(f"the column {args.column} needs --cost cost.json.")
         number = cost_cell(args.cost, COSTS[args.column])
+    elif args.column in MEASURED:
+        number = measured_cell(args)
     else:
         if not args.episodes or args.protocol is None:
             raise BadConfig(f"the column {args.column} is a success rate and needs --episodes and --protocol.")

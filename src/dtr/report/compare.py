@@ -38,6 +38,9 @@ def compare(live: Path, full: Path) -> str:
             out.append(f"{line['row']:<32}not in {full}")
             continue
         for column in columns:
+            if not (line[f"{column}_k"] and other[f"{column}_k"]):
+                out.append(f"{line['row']:<32}{column:<10}not run")
+                continue
             alike, shared = shared_outcomes(cell_of(live, line, column), cell_of(full, other, column))
             same, pairs = (same, pairs) if column == "average" else (same + alike, pairs + shared)
             low, high = line[f"{column}_low"], line[f"{column}_high"]
@@ -54,6 +57,9 @@ def show(path: Path) -> str:
     columns = [key.removesuffix("_k") for key in lines[0] if key.endswith("_k")]
     out = [f"{path} ({lines[0]['scale']})"]
     for line in lines:
+        if columns and not line[f"{columns[0]}_k"]:
+            out.append(f"{line['row']:<32}not run: {line['why']}")
+            continue
         rates = "  ".join(
             f"{column} {rate(line, column)} [{percent(line[f'{column}_low'])}, {percent(line[f'{column}_high'])}]" for column in columns
         )
@@ -61,7 +67,7 @@ def show(path: Path) -> str:
     return "\n".join(out)
 
 
-def cell_of(table: Path, line: Mapping[str, str], column: str) -> Mapping[str, Any]:
+def cell_of(table: Path, line: Mapping[str, str], column: str) -> dict[str, Any]:
     """The cell behind a number of a table. Its folder stands in the line, relative to where the table was made: the table's own folder or
     one above it. The nearest counts: a table of `fresh/` and the one beside `fresh/` name their cells alike."""
     root, name = Path(line["cells"]), f"{line['row']}.{column}.json"

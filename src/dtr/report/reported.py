@@ -9,6 +9,8 @@ from typing import Any
 from dtr.errors import BadRecord
 
 COLUMNS = ("row", "model", "setting", "component", "column", "percent", "source", "note")
+VALUED = (*COLUMNS[:6], "value", *COLUMNS[6:])
+"""Where a table has numbers that are no rates: `value` holds those."""
 
 
 def read_reported(path: Path) -> list[dict[str, str]]:
@@ -19,10 +21,10 @@ def read_reported(path: Path) -> list[dict[str, str]]:
             lines = list(reader)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise BadRecord(f"expected reported numbers at {path}, but they cannot be read ({error}).") from error
-    if tuple(reader.fieldnames or ()) != COLUMNS:
+    if tuple(reader.fieldnames or ()) not in (COLUMNS, VALUED):
         raise BadRecord(f"expected the columns {', '.join(COLUMNS)} in {path}, got {', '.join(reader.fieldnames or ())}.")
     for number, line in enumerate(lines, 2):
-        if bool(line["percent"]) != bool(line["source"]):
+        if bool(line["percent"] or line.get("value")) != bool(line["source"]):
             raise BadRecord(
                 f"{path} line {number}: a number needs a source and a source a number; leave both empty where nothing is known."
             )
@@ -34,7 +36,8 @@ def read_reported(path: Path) -> list[dict[str, str]]:
 def reported(path: Path | None, row: str, column: str) -> dict[str, Any] | None:
     """The reported number of a cell as a fraction with its source; None where there is none."""
     for line in read_reported(path) if path else []:
-        if (line["row"], line["column"]) == (row, column) and line["percent"]:
-            value = {"value": round(float(line["percent"]) / 100, 6), "source": line["source"]}
+        if (line["row"], line["column"]) == (row, column) and line["source"]:
+            number = float(line["value"]) if line.get("value") else round(float(line["percent"]) / 100, 6)
+            value = {"value": number, "source": line["source"]}
             return value | ({"note": line["note"]} if line["note"] else {})
     return None

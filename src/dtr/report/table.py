@@ -8,6 +8,7 @@ from typing import Any
 
 from dtr.errors import BadConfig, BadRecord
 from dtr.provenance import write_text
+from dtr.report import gaps
 from dtr.report.cell import read_cell
 from dtr.report.compare import compare, show
 from dtr.report.table1 import csv_text, grid, markdown, wide
@@ -16,10 +17,15 @@ from dtr.report.table1 import csv_text, grid, markdown, wide
 def add_parser(verbs: Any) -> None:
     """Declare `dtr table`."""
     p = verbs.add_parser("table", help="put cells together to a table, show one, or compare two")
-    what = p.add_mutually_exclusive_group(required=True)
-    what.add_argument("--cells", type=Path, nargs="+", help="the cells' JSON files, row by row; lines and columns come in this order")
+    p.add_argument("--cells", type=Path, nargs="+", default=[], help="the cells' JSON files, row by row; lines and columns in this order")
+    what = p.add_mutually_exclusive_group()
     what.add_argument("--compare", type=Path, nargs=2, metavar=("LIVE", "FULL"), help="print two tables' CSV side by side")
     what.add_argument("--show", type=Path, metavar="CSV", help="print one table")
+    what.add_argument("--rows", help="JSON: all rows in order, each with its plan or the reason why it is not run")
+    p.add_argument("--columns", nargs="+", default=[], help="with --rows: the table's columns in order")
+    p.add_argument("--name", default="table", help="with --rows: the table's name")
+    p.add_argument("--scale", default="-", help="with --rows: the scale")
+    p.add_argument("--reported", type=Path, help="with --rows: the paper's numbers")
     p.add_argument("--out", type=Path, help="the table's CSV; the same as markdown goes beside it")
     p.set_defaults(run=run)
 
@@ -30,8 +36,10 @@ def run(args: argparse.Namespace) -> None:
         print(compare(*args.compare))
     elif args.show:
         print(show(args.show))
-    elif args.out is None:
-        raise BadConfig("`dtr table --cells ...` needs --out for the CSV.")
+    elif args.out is None or not (args.cells or args.rows):
+        raise BadConfig("`dtr table` makes a table of --cells or --rows and needs --out for the CSV; or give --show or --compare.")
+    elif args.rows:
+        assemble(args)
     else:
         folders = sorted({str(path.parent) for path in args.cells})
         if len(folders) > 1:
@@ -39,3 +47,15 @@ def run(args: argparse.Namespace) -> None:
         rows = grid(read_cell(path) for path in args.cells)
         write_text(args.out, csv_text(wide(rows, folders[0])))
         write_text(args.out.with_suffix(".md"), markdown(rows))
+
+
+def assemble(args: argparse.Namespace) -> None:
+    """A table of which not every arm runs."""
+    rows, cells = gaps.read_rows(args.rows), grid(read_cell(path) for path in args.cells) if args.cells else {}
+    if set(cells) != (runs := {row["row"] for row in rows if "plan" in row}):
+        raise BadRecord(
+            f"expected the cells of the rows that run ({', '.join(sorted(runs)) or 'none'}), got {', '.join(sorted(cells)) or 'none'}."
+        )
+    folder = str(args.cells[0].parent) if args.cells else ""
+    write_text(args.out, csv_text(gaps.lines(cells, rows, args.columns, args.reported, args.scale, folder)))
+    write_text(args.out.with_suffix(".md"), gaps.markdown(args.name, cells, rows, args.columns, args.reported, args.scale))

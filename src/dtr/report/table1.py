@@ -126,9 +126,9 @@ def machine_line(machine: Mapping[str, Any]) -> str:
 
 def shown(cell: Cell) -> str:
     """One cell of the markdown, in percent."""
-    said = f"paper {100 * cell['reported']['value']:.1f}" if cell["reported"] else "paper -"
+    paper = said(cell["reported"], cell["column"])
     if cell["quantity"] != "success_rate":
-        return f"{100 * cell['value']:.1f} ({said})"
+        return f"{plain(cell['value'], cell['column'])} ({paper})"
     i, d = cell["interval"], cell["difference"]
     counted = f"**{100 * cell['value']:.1f}** ({cell['successes']}/{cell['episodes']}) [{100 * i['low']:.1f}, {100 * i['high']:.1f}]"
     change = (
@@ -136,10 +136,36 @@ def shown(cell: Cell) -> str:
         if d
         else "baseline"
     )
-    return f"{counted}<br>{change}<br>{said}"
+    return f"{counted}<br>{change}<br>{paper}"
+
+
+UNITS = {"batch": "{:.0f}", "steps": "{:,.0f}", "action_speedup": "{:.2f}x", "step_ratio": "{:.2f}", "task_speedup": "{:.2f}x"}
+UNITS |= {"memory_gib": "{:.3g} GiB"}
+
+
+def plain(value: float, column: str) -> str:
+    """A number as people read it: percent, but for the columns that are no fractions."""
+    return UNITS[column].format(value) if column in UNITS else f"{100 * value:.1f}"
+
+
+def said(reported: Mapping[str, Any] | None, column: str) -> str:
+    """The paper's number."""
+    return f"paper {plain(reported['value'], column)}" if reported else "paper -"
+
+
+def legend(columns: Sequence[str]) -> str:
+    """How to read a table of these columns."""
+    return "\n".join([LEGEND, *(meaning for column, meaning in MEANINGS.items() if column in columns)])
 
 
 LEGEND = """Success in percent (k/n) with the 95 % Clopper-Pearson interval; below it the difference to the baseline on the same initial
 states in points, with Tango's 95 % interval and the exact McNemar p (not corrected for the number of comparisons); below that the
 paper's number. `average` is the mean of the suites, of equal n, and its interval that of the pooled count. Intervals cover other
 rollouts of these weights, not other training seeds."""
+MEANINGS = {
+    "steps": "`batch`, `steps`: of the recovery.",
+    "action_speedup": "`action_speedup`: time of one chunk of actions, undropped over this one, both in one run on one machine.",
+    "step_ratio": "`step_ratio`: mean control steps of an episode over the baseline's; a failure counts with all steps it was given.",
+    "task_speedup": "`task_speedup`: action_speedup / step_ratio.",
+    "memory_gib": "`memory_gib`: most memory of the GPU in use; on a CPU the weights alone.",
+}

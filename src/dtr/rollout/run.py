@@ -47,6 +47,7 @@ def add_parser(verbs: Any) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Roll out, write the file of episodes, then film."""
+    from dtr.policies.compression import executed, kernels_of
     from dtr.policies.device import probe
     from dtr.policies.file import load_policy
     from dtr.rollout.inference import build_inference
@@ -68,7 +69,8 @@ def run(args: argparse.Namespace) -> None:
             len(loaded.processor.proprio_bounds.mask),
             loaded.processor.action_dim,
         )
-    infer = build_inference(loaded.policy, loaded.processor, protocol, instructions(tasks, orders))
+    policy = executed(loaded.policy, kernels_of(loaded.header))
+    infer = build_inference(policy, loaded.processor, protocol, instructions(tasks, orders))
     workers = min(args.workers, arena.most or args.workers)
     session = Session(infer, protocol, tasks, sha256_file(args.policy)[:16], workers, args.hang_s, arena.factory, arena.scenes)
     episodes = session.roll_out(orders, args.state_dir, args.out)

@@ -119,6 +119,13 @@ class Arm:
     recipe: str
     seeds: tuple[int, ...]
     protocol: str
+    method: str = "-"
+    scales: str = ""
+    note: str = "-"
+
+    def runs(self, scale: str) -> bool:
+        """Whether the sheet has this arm run at `scale`."""
+        return not self.scales or scale in self.scales.split(",")
 
 
 def read_sheet(path: str | Path, config: Mapping[str, Any]) -> list[Arm]:
@@ -137,13 +144,23 @@ def read_sheet(path: str | Path, config: Mapping[str, Any]) -> list[Arm]:
         raise BadConfig(
             f"{path}: " + (f"row {twice!r} is there twice: give each row its own name." if arms else "expected at least one row, got none.")
         )
+    for policy in {arm.policy for arm in arms if arm.runs(config["scale"])}:
+        first = next(arm for arm in arms if arm.policy == policy)
+        if not first.runs(config["scale"]):
+            raise BadConfig(
+                f"{path}: arms of {policy} run at the scale {config['scale']}, but their baseline {first.row} does not: let it."
+            )
     return arms
 
 
 def read_arm(row: Mapping[str, str], where: str, config: Mapping[str, Any]) -> Arm:
-    """One row, checked."""
+    """One row, checked. What does not run at this scale may name what only another scale has."""
     cells = {str(key): value for key, value in row.items()}
     check(cells, "experiments", where)
+    seeds = tuple(int(seed) for seed in cells["seeds"].split(","))
+    arm = Arm(**{field.name: cells[field.name] for field in fields(Arm) if field.name != "seeds" and field.name in cells}, seeds=seeds)
+    if not arm.runs(config["scale"]):
+        return arm
     require("policy", cells["policy"], config["policies"], f"{where} names it.")
     require("mixture", cells["data"], config["data"], f"{where} names it.")
     require("recipe", cells["recipe"], config["recipes"], f"{where} names it.")
@@ -157,5 +174,4 @@ def read_arm(row: Mapping[str, str], where: str, config: Mapping[str, Any]) -> A
         parse_cut(cells["cut"])
     except UnknownName as error:
         raise UnknownName(f"{where}: {error}") from error
-    seeds = tuple(int(seed) for seed in cells["seeds"].split(","))
-    return Arm(**{field.name: cells[field.name] for field in fields(Arm) if field.name != "seeds"}, seeds=seeds)
+    return arm

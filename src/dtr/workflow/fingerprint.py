@@ -14,7 +14,6 @@ import argparse
 import csv
 import io
 import json
-import math
 import re
 import sys
 import tempfile
@@ -28,10 +27,9 @@ from dtr import cli
 from dtr.errors import BadRecord, DtrError
 from dtr.provenance import read_json, write_json
 from dtr.stages import STAGES
+from dtr.workflow.difference import first_difference
 
 HOME = Path(__file__).resolve().parents[3] / "tests/workflow/fingerprints"
-RELATIVE, ABSOLUTE = 3e-3, 3e-4
-"""Two numbers are the same when they differ by less than this."""
 STEPS = 10
 """Rows of a long array that are looked at: further on, contacts amplify rounding."""
 PASSING = re.compile(r"[0-9a-f]{16}([0-9a-f]{48})?|.*[/\\].*|\d{4}-\d\d-\d\dT.*")
@@ -70,12 +68,16 @@ CELLS = [
     for row in ("openvla_oft.baseline", "openvla_oft.half.language")
     for column in ("size", "flops", "spatial", "average")
 ]
+AVERAGES = [path for path in CELLS if path.endswith("average.json")]
+FRONTIER = [*AVERAGES, *(path for path in CELLS if path.endswith("flops.json"))]
+CLAIMS: Mapping[str, str | list[str]] = {"claims": "IN/claims.tsv", "cells": AVERAGES, "reported": "IN/reported"}
 COMMANDS: dict[str, Mapping[str, str | list[str]]] = {
     "demonstrate": {**DEMONSTRATE, "out": "OUT/demos"},
     "render": {"demos": "IN/demos", "image-size": "16", "out": "OUT/data"},
     "checkpoint": {**TRAINING, "config": json.dumps(POLICY), "words": "the green plate", "out": "OUT/policy.safetensors"},
     "import": {"config": "IN/official/entry.json", "files": "IN/official", "out": "OUT/policy.safetensors"},
-    "score": {**CALIBRATION, "policy": "IN/policy.safetensors", "out": "OUT/score.json"},
+    "score": {**CALIBRATION, "metric": ["all", "igia", "hessian"], "policy": "IN/policy.safetensors", "out": "OUT/scores"},
+    "stability": {**CALIBRATION, "policy": "IN/policy.safetensors", "resamples": "40", "out": "OUT/stability.json"},
     "drop": {
         "policy": "IN/policy.safetensors",
         "cut": "language-half+action-half+vision-ends",
@@ -83,10 +85,14 @@ COMMANDS: dict[str, Mapping[str, str | list[str]]] = {
         "out": "OUT/p.safetensors",
     },
     "recover": {**TRAINING, "policy": "IN/policy.safetensors", "plan": "IN/plan.json", "out": "OUT/policy.safetensors"},
+    "compress": {"policy": "IN/policy.safetensors", "plan": "IN/plan.json", "method": "zero_shot", "out": "OUT/policy.safetensors"},
     "rollout": {**ROLLOUT, "policy": "IN/policy.safetensors", "out": "OUT/spatial.jsonl"},
     "cost": {"policy": "IN/policy.safetensors", "plan": "IN/plan.json", "out": "OUT/cost.json"},
     "cell": {**ROW, **SUCCESS, **EPISODES, "out": "OUT/cell.json"},
     "table": {"cells": CELLS, "out": "OUT/table.csv"},
+    "verdict": {**CLAIMS, "scale": "smoke", "out": "OUT/verdicts.csv"},
+    "figure": {"": "frontier", "files": FRONTIER, "out": "OUT/frontier.png"},
+    "report": {"tables": "IN/table1.csv", "configfile": "config/smoke.yaml", "out": "OUT/report.html"},
 }
 """Stage -> the options of its verb; IN is the folder of the fixed inputs, OUT where the stage writes."""
 
@@ -95,7 +101,7 @@ def arguments(stage: str, inputs: Path, out: Path) -> list[str]:
     """The words of the command."""
     words = [stage]
     for option, value in COMMANDS[stage].items():
-        words += [f"--{option}", *([value] if isinstance(value, str) else value)]
+        words += [*([f"--{option}"] if option else []), *([value] if isinstance(value, str) else value)]
     return [re.sub("^IN/", f"{inputs}/", re.sub("^OUT/", f"{out}/", word)) for word in words]
 
 
@@ -213,6 +219,22 @@ def number(text: str) -> Any:
         return plain(text)
 
 
+def read_page(path: Path) -> list[Any]:
+    """A page's text with its numbers as numbers, without paths and hashes."""
+    return [
+        number(part)
+        for part in re.split(r"(-?\d+\.?\d*)", re.sub(r"[^\s<>]*/[^\s<>]*|[0-9a-f]{16,}", "*", path.read_text(encoding="utf-8")))
+    ]
+
+
+def read_picture(path: Path) -> dict[str, Any]:
+    """A picture's size, and how dark it is; letters are drawn the same everywhere, edges nearly."""
+    from PIL import Image
+
+    grey = np.asarray(Image.open(path).convert("L")) / 255
+    return {"shape": list(grey.shape), "mean": float(grey.mean())}
+
+
 READERS: dict[str, Callable[[Path], Any]] = {
     ".json": lambda path: plain(dict(read_json(path))),
     ".jsonl": read_lines,
@@ -221,28 +243,12 @@ READERS: dict[str, Callable[[Path], Any]] = {
     ".safetensors": read_policy,
     ".csv": read_table,
     ".md": read_prose,
+    ".html": read_page,
+    ".png": read_picture,
 }
 
 
 # --- comparing --------------------------------------------------------------------------------------------------------------------------
-
-
-def first_difference(old: Any, new: Any, where: str = "") -> str | None:
-    """Where two fingerprints first differ, and how; None when they do not."""
-    if isinstance(old, Mapping) and isinstance(new, Mapping):
-        for key in sorted({*old, *new}):
-            if key not in old or key not in new:
-                return f"{where}/{key} is {'new' if key in new else 'gone'}"
-            if (found := first_difference(old[key], new[key], f"{where}/{key}")) is not None:
-                return found
-        return None
-    if isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
-        return next(
-            (found for i, pair in enumerate(zip(old, new, strict=True)) if (found := first_difference(*pair, f"{where}/{i}"))), None
-        )
-    numeric = all(isinstance(value, int | float) and not isinstance(value, bool) for value in (old, new))
-    same = math.isclose(old, new, rel_tol=RELATIVE, abs_tol=ABSOLUTE) if numeric else old == new
-    return None if same else f"{where}: {old!r:.60} became {new!r:.60}"
 
 
 def check(stage: str, now: Any, record: Mapping[str, Any]) -> None:

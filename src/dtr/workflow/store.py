@@ -23,6 +23,8 @@ from dtr.workflow.adoption import adopt, content, from_cache, records
 
 STORE = Path("store")
 LIMIT_MB = 60.0
+BESIDE = (".run.json", ".losses.jsonl")
+"""What a stage writes beside its output: no rule's output, so Snakemake is not asked for it."""
 
 
 def cached_scale() -> str:
@@ -74,7 +76,7 @@ def push(partial: bool = False) -> None:
     here.pop("records", None)
     outs = [out for name in here for out in here[name]]
     scale = cached_scale()
-    made = [str(out) for out in outs if out.name != "table1" and not out.name.endswith(".run.json")]
+    made = [str(out) for out in outs if out.name != "table1" and not out.name.endswith(BESIDE)]
     if not made:
         raise MissingAssets("nothing that dvc.yaml names is here: run `snakemake -- results/table1.csv` first.")
     if "Nothing to be done" not in run_tool("snakemake", "--configfile", f"config/{scale}.yaml", "--dry-run", "--", *made):

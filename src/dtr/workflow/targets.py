@@ -11,9 +11,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from dtr.dropping.cut import parse_cut
-from dtr.errors import unknown
+from dtr.dropping.cut import SUBLAYERS, parse_cut
+from dtr.errors import BadConfig, unknown
 from dtr.policies.tokenizer import words_of
+from dtr.provenance import digest
 from dtr.report.reported import reported
 from dtr.rollout.official import resolved
 from dtr.sim.perturbations.variant import PATTERN
@@ -22,10 +23,17 @@ from dtr.workflow import paths
 from dtr.workflow.config import Arm, check_config, read_sheet
 
 SIZES = ("size", "flops")
+TRAINING = ("batch", "steps")
+SPEED = ("action_speedup", "memory_gib")
+TASK = ("step_ratio", "task_speedup")
 AVERAGE = "average"
+METHODS = ("zero_shot", "int8", "sparse24")
+"""What may stand in an arm's recipe after a dot: dtr.dropping.compress instead of recovery."""
 SAMPLE = r"(?:/live-n[1-9]\d*)?"
 """Of a path: nothing, or the live sample. See dtr.workflow.paths."""
 PROTOCOL = r"[a-z][a-z0-9_]*(?:-[a-z0-9_]+)*-n[1-9]\d*(?:-live)?"
+METRIC = rf"[a-z_]+(?:\.(?:{'|'.join(SUBLAYERS)}))?"
+"""The name of a score: a metric, and of what part where not of whole blocks (`gateprobe.mlp`)."""
 FULL_TRIALS = 50
 
 
@@ -43,7 +51,8 @@ class Targets:
         check_config(self.config)
         for table in self.sheets:
             for column in self.columns(table):
-                if column not in (known := (*SIZES, *self.config["suites"], *self.config.get("variants", {}), AVERAGE)):
+                known = (*SIZES, *TRAINING, *SPEED, *TASK, *self.config["suites"], *self.config.get("variants", {}), AVERAGE)
+                if column not in known:
                     raise unknown("column", column, known, f"tables.{table}.columns names it.")
 
     @property
@@ -61,6 +70,15 @@ class Targets:
         entry = self.config["tables"][table]
         return [*SIZES, *self.config["suites"], AVERAGE] if isinstance(entry, str) else list(entry["columns"])
 
+    def running(self, table: str) -> list[Arm]:
+        """The arms of a table that run at this scale."""
+        return [arm for arm in self.sheets[table] if arm.runs(self.scale)]
+
+    def tables(self, gaps: bool) -> str:
+        """A regular expression of the tables whose sheets say (or do not say) what runs where, so that an arm may be absent."""
+        names = [re.escape(name) for name, arms in self.sheets.items() if any(arm.scales for arm in arms) == gaps]
+        return "|".join(names) or "(?!)"
+
     def rates(self) -> str:
         """A regular expression of the columns that are success rates."""
         return "|".join(re.escape(name) for name in [*self.config["suites"], *self.config.get("variants", {}), AVERAGE])
@@ -70,16 +88,24 @@ class Targets:
         names = {
             "policy": self.config["policies"],
             "data": self.config["data"],
-            "recipe": self.config["recipes"],
             "suite": {*self.config["demos"], *self.config["suites"].values()},
             "calibration": self.config["calibrations"],
             "table": self.config["tables"],
             "column": {column for table in self.sheets for column in self.columns(table)},
-            "row": [arm.row for arms in self.sheets.values() for arm in arms],
+            "row": [arm.row for table in self.sheets for arm in self.running(table)],
         }
         fixed = {key: "|".join(re.escape(name) for name in sorted(values)) for key, values in names.items()}
-        free = {"cut": r"[a-z0-9_.+-]+", "seed": r"\d+", "metric": "[a-z_]+", "protocol": PROTOCOL, "sample": SAMPLE, "variant": PATTERN}
+        free = {"cut": r"[a-z0-9_.+-]+", "seed": r"\d+", "metric": METRIC, "protocol": PROTOCOL, "sample": SAMPLE, "variant": PATTERN}
+        free |= {"recipe": f"(?:{self.recipes()}|{self.methods()})", "kernels": "(?:-int8|-sparse24)?"}
         return fixed | free | {"scale": re.escape(self.scale)}
+
+    def recipes(self) -> str:
+        """A regular expression of the recipes' names."""
+        return "|".join(re.escape(name) for name in sorted(self.config["recipes"]))
+
+    def methods(self) -> str:
+        """A regular expression of recipes with a method after the dot."""
+        return f"(?:{self.recipes()})\\.(?:{'|'.join(METHODS)})"
 
     def arm(self, table: str, row: str) -> Arm:
         """The arm of a row. Raises UnknownName."""
@@ -96,7 +122,9 @@ class Targets:
         """The protocol's part of the paths of an arm's episode records, for all initial states or a live sample."""
         if not sample:
             return f"{arm.protocol}-n{resolved(self.config['protocols'][arm.protocol], arm.protocol).get('trials', FULL_TRIALS)}"
-        return f"{arm.protocol}-n{sample.removeprefix('/live-n')}-live"
+        if (trials := int(sample.removeprefix("/live-n"))) > FULL_TRIALS:
+            raise BadConfig(f"a live sample has 1 to {FULL_TRIALS} initial states a task, got {trials}: lower it (make table1 TRIALS=5).")
+        return f"{arm.protocol}-n{trials}-live"
 
     def protocol_json(self, protocol: str) -> str:
         """The protocol as `dtr rollout` reads it, from its part of a path."""
@@ -177,14 +205,20 @@ class Targets:
             paths.SCORE.format(scale=self.scale, policy=policy, calibration=calibration, metric=metric) for metric in parse_cut(cut).metrics
         ]
 
+    def against(self, policy: str, calibration: str, metric: str) -> list[str]:
+        """The scores of the same metric on every other calibration set of the configuration."""
+        others = sorted(set(self.config["calibrations"]) - {calibration})
+        return [paths.SCORE.format(scale=self.scale, policy=policy, calibration=other, metric=metric) for other in others]
+
     def episodes(self, arm: Arm, column: str, sample: str, table: str = "") -> list[str]:
-        """The episode records behind a success cell: one file a suite, variant and seed. The average is of what its table shows: of the
-        columns of variants where it has any."""
+        """The episode records behind a cell: one file a suite, variant and seed. The average is of what its table shows, the columns of
+        variants where it has any; steps are counted on all suites that it shows."""
         suites, variants = self.config["suites"], self.config.get("variants", {})
-        shown = [c for c in (self.columns(table) if table else ()) if c in variants] if column == AVERAGE else [column]
+        shown = [c for c in (self.columns(table) if table else ()) if c in (suites if column in TASK else variants)]
+        shown = shown if column in (AVERAGE, *TASK) else [column]
         played = [f"{suite}+{variant}" for c in shown if c in variants for variant in variants[c] for suite in suites.values()]
-        played = played or (list(suites.values()) if column == AVERAGE else [suites[column]])
-        fields = {"scale": self.scale, "policy": arm.policy, "cut": arm.cut, "data": arm.data, "recipe": arm.recipe}
+        played = played or [suites[c] for c in shown if c in suites] or list(suites.values())
+        fields = {"scale": self.scale, "policy": arm.policy, "cut": arm.cut, "data": arm.data, "recipe": trained_by(arm)}
         protocol = self.protocol(arm, sample)
         return [
             paths.ROLLOUT.format(**fields, seed=seed, protocol=protocol, suite=label, variant="") for label in played for seed in arm.seeds
@@ -212,19 +246,52 @@ class Targets:
         path = Path(self.folder, paths.REPORTED.format(table=table))
         return json.dumps(reported(path if path.exists() else None, row, column), sort_keys=True)
 
+    def reported_digest(self, table: str) -> str:
+        """A digest of all that the paper says in a table."""
+        path = Path(self.folder, paths.REPORTED.format(table=table))
+        return digest(path.read_text(encoding="utf-8")) if path.exists() else ""
+
     def cost(self, arm: Arm) -> str:
         """The cost record of an arm."""
         return paths.COST.format(scale=self.scale, policy=arm.policy, cut=arm.cut)
 
     def cells(self, table: str, sample: str) -> list[str]:
-        """All cells of a table, row by row."""
+        """All cells of a table, row by row, of the arms that run."""
         return [
             paths.CELL.format(scale=self.scale, sample=sample, table=table, row=arm.row, column=column)
-            for arm in self.sheets[table]
+            for arm in self.running(table)
             for column in self.columns(table)
         ]
+
+    def recovered(self, arm: Arm) -> str:
+        """The policy file of an arm, of its first training seed."""
+        fields = {"scale": self.scale, "policy": arm.policy, "cut": arm.cut, "data": arm.data}
+        return paths.RECOVERED.format(**fields, recipe=trained_by(arm), seed=arm.seeds[0])
+
+    def plan(self, arm: Arm) -> str:
+        """The plan of an arm."""
+        return paths.PLAN.format(scale=self.scale, policy=arm.policy, cut=arm.cut)
+
+    def latency(self, arm: Arm) -> str:
+        """The measured times of an arm."""
+        kernels = f"-{arm.method}" if arm.method in METHODS[1:] else ""
+        return paths.LATENCY.format(scale=self.scale, policy=arm.policy, cut=arm.cut, kernels=kernels)
+
+    def rows_json(self, table: str) -> str:
+        """All rows of a table in order as `dtr table` reads them: labels, whether the arm runs, what of it, and why not."""
+        rows = [
+            {"row": arm.row, "model": arm.model, "setting": arm.setting, "component": arm.component, "method": arm.method}
+            | ({"plan": self.plan(arm)} if arm.runs(self.scale) else {"not_run": arm.note})
+            for arm in self.sheets[table]
+        ]
+        return json.dumps(rows)
 
 
 def sheet_of(entry: str | Mapping[str, Any]) -> str:
     """The sheet of one entry of `tables`."""
     return entry if isinstance(entry, str) else str(entry["sheet"])
+
+
+def trained_by(arm: Arm) -> str:
+    """The recipe's part of an arm's paths: its recipe, and after a dot what was done instead of recovery."""
+    return arm.recipe if arm.method == "-" else f"{arm.recipe}.{arm.method}"

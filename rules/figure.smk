@@ -1,0 +1,51 @@
+# Figures are drawn from cells and records alone; the PDF lies beside the PNG.
+rule figure:
+    input:
+        files=lambda w: exhibits.files(w.figure),
+    output:
+        png=report(
+            paths.FIGURE.replace("{sample}", ""),
+            category="Figures",
+            caption="captions/figure.rst",
+            labels={"figure": "{figure}"},
+        ),
+        pdf=paths.FIGURE.replace("{sample}", "").replace(".png", ".pdf"),
+    log:
+        "logs/figure/{scale}.{figure}.log",
+    wildcard_constraints:
+        figure=words(exhibits.figures()),
+    params:
+        stage=token("figure"),
+        kind=lambda w: w.figure.split("-")[0],
+    shell:
+        "dtr figure {params.kind} --files {input.files} --out {output.png} 2>&1 | tee -i {log}"
+
+
+# How episodes fail: some failures are played once more and their last pictures shown.
+rule failures:
+    input:
+        policy=lambda w: targets.recovered(targets.arm(w.table, w.row)),
+        episodes=lambda w: targets.episodes(targets.arm(w.table, w.row), w.column, "")[
+            0
+        ],
+    output:
+        png=report(
+            paths.FAILURES.replace("{sample}", ""),
+            category="Figures",
+            caption="captions/failures.rst",
+            labels={"figure": "failures of {row} on {column}"},
+        ),
+        pdf=paths.FAILURES.replace("{sample}", "").replace(".png", ".pdf"),
+    log:
+        "logs/figure/{scale}.failures.{table}.{row}.{column}.log",
+    wildcard_constraints:
+        column=words(config["suites"]),
+    threads: 2
+    params:
+        stage=token("figure", "rollout"),
+        protocol=lambda w: targets.protocol_json(
+            targets.protocol(targets.arm(w.table, w.row), "")
+        ),
+    shell:
+        "dtr figure failures --policy {input.policy} --episodes {input.episodes} --protocol {params.protocol:q}"
+        " --workers {threads} --out {output.png} 2>&1 | tee -i {log}"

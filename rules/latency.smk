@@ -1,0 +1,17 @@
+# Measured on the machine that runs it, so it is never cached; a speed-up compares two policies of one run.
+rule latency:
+    input:
+        policy=paths.PRETRAINED,
+        plan=paths.PLAN,
+    output:
+        latency=paths.LATENCY,
+    log:
+        "logs/latency/{scale}.{policy}.{cut}{kernels}.log",
+    threads: workflow.cores  # alone on the machine
+    params:
+        stage=token("cost"),
+        device=targets.device,
+        kernels=lambda w: f"--kernels {w.kernels[1:]}" if w.kernels else "",
+    shell:
+        "dtr latency --policy {input.policy} --plan {input.plan} {params.kernels} {params.device}"
+        " --out {output.latency} 2>&1 | tee -i {log}"

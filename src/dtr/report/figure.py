@@ -1,0 +1,56 @@
+"""Verb `figure`: draw one figure, as PNG and as PDF, from records and cells and nothing else.
+
+scores     score profile of every metric per block            score files of one policy
+curves     held-out loss over recovery                        recovered policies, with their loss curves beside them
+frontier   success against FLOPs kept                         cells of flops and average
+tasks      per-task heat map                                  cells of average
+costs      where parameters and FLOPs lie                     cost records
+failures   contact sheet of failures                          a recovered policy, its episodes, their protocol
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+from pathlib import Path
+from typing import Any
+
+from dtr.errors import BadConfig
+
+FIGURES = ("scores", "curves", "frontier", "tasks", "costs", "failures")
+
+
+def add_parser(verbs: Any) -> None:
+    """Declare `dtr figure`."""
+    p = verbs.add_parser(
+        "figure", help="draw one figure as PNG and PDF", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    p.add_argument("figure", choices=FIGURES, help="which one")
+    p.add_argument("--files", type=Path, nargs="+", default=[], help="what it is drawn from")
+    p.add_argument("--policy", type=Path, help="failures: the policy file")
+    p.add_argument("--episodes", type=Path, help="failures: its episodes of one suite")
+    p.add_argument("--protocol", help="failures: their protocol, JSON or the path of a JSON file")
+    p.add_argument("--workers", type=int, default=1, help="failures: simulator processes (default 1)")
+    p.add_argument("--out", type=Path, required=True, help="the PNG; the PDF goes beside it")
+    p.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Draw and write."""
+    from dtr.report.figures.style import write_figure
+
+    module = importlib.import_module(f"dtr.report.figures.{args.figure}")
+    if args.out.suffix != ".png":
+        raise BadConfig(f"--out names the PNG, and the PDF goes beside it; got {args.out}.")
+    if args.figure == "failures":
+        from dtr.rollout.protocol import Protocol
+
+        if args.policy is None or args.episodes is None or args.protocol is None:
+            raise BadConfig("the figure failures needs --policy, --episodes and --protocol.")
+        drawn = module.draw(args.policy, args.episodes, Protocol.read(args.protocol), args.workers)
+    elif not args.files:
+        raise BadConfig(f"the figure {args.figure} needs --files; `dtr figure --help` says which.")
+    else:
+        drawn = module.draw(args.files)
+    write_figure(drawn, args.out)
+    print(f"{args.out} and {args.out.with_suffix('.pdf').name}")

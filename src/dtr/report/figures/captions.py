@@ -1,0 +1,20 @@
+"""One caption a figure, for the report's page and for Snakemake's report alike (rules/captions)."""
+
+from __future__ import annotations
+
+CAPTIONS = {
+    "frontier": "Success after recovery against the FLOPs that are kept, with 95 % Clopper-Pearson intervals (noise of evaluation only). "
+    "Hollow: the paper's numbers, of another scale. The axis leaves out what is empty.",
+    "tasks": "Successes of every arm on every task. An average hides which tasks were lost.",
+    "scores": "Importance of every block by every metric that was scored, each divided by its component's largest score. Bands: one "
+    "standard error over the calibration samples. Crossed blocks are dead: no action depends on them, so dropping them is free and shows "
+    "nothing.",
+    "curves": "Loss on held-out demonstrations over the steps of recovery. A low loss is no success rate: compare with the table.",
+    "costs": "Where parameters and FLOPs lie, by component and cut: what a component costs bounds what dropping it can save.",
+    "failures": "Last pictures of failed episodes, spread over the tasks, played once more.",
+}
+
+
+def caption(name: str) -> str:
+    """The caption of a figure by its file's name: `scores-pi05`, `failures.table1.pi05.baseline.long`."""
+    return CAPTIONS[name.split("-")[0].split(".")[0]]

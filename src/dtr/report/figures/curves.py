@@ -1,0 +1,48 @@
+"""Recovery curves: the held-out loss of every arm over the steps of its recovery, from the `.losses.jsonl` beside each policy."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
+
+from dtr.policies.file import read_header
+from dtr.report.figures.style import COLOUR, DASHES, new_figure
+
+
+def draw(files: Sequence[Path]) -> Figure:
+    """One panel a policy class. An arm without a curve is named, not drawn."""
+    panels: dict[str, list[tuple[str, list[dict[str, Any]]]]] = {}
+    for path in files:
+        header = read_header(path)
+        panels.setdefault(header["policy"], []).append(((header["plan"] or {"cut": "none"})["cut"], read_curve(path)))
+    figure = new_figure(3.6 * max(2, len(panels)), 3.0)
+    for ax, (policy, arms) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
+        seen: Counter[str] = Counter()
+        for cut, curve in arms:
+            component = cut.split("-")[0].split(".")[0]
+            colour, dashes = COLOUR.get(component, COLOUR["-"]), DASHES[seen[component] % len(DASHES)]
+            seen[component] += 1
+            points = [(point["step"], point["val_loss"]) for point in curve if point.get("val_loss") is not None]
+            label = cut if points else f"{cut} (no curve kept)"
+            ax.plot([x for x, _ in points], [y for _, y in points], label=label, color=colour, linestyle=dashes, linewidth=1.2)
+        ax.set_title(policy)
+        ax.set_yscale("log")
+        for axis in (ax.yaxis.set_major_formatter, ax.yaxis.set_minor_formatter):
+            axis(FuncFormatter(lambda y, _: f"{y:.3g}"))
+        ax.tick_params(axis="y", which="minor", labelsize=6)
+        ax.set_xlabel("step of recovery")
+        ax.set_ylabel("loss on held-out demonstrations")
+        ax.legend(loc="upper right", ncols=1 + (len(arms) > 5), title="cut", title_fontsize=7)
+    return figure
+
+
+def read_curve(path: Path) -> list[dict[str, Any]]:
+    """The loss curve beside a policy file; empty where none was kept."""
+    curve = Path(f"{path}.losses.jsonl")
+    return [json.loads(text) for text in curve.read_text(encoding="utf-8").splitlines()] if curve.is_file() else []

@@ -1,0 +1,42 @@
+"""Statistics of success counts: exact where exact exists, seeded elsewhere.
+
+    proportion   one rate k of n; two rates measured apart
+    paired       two arms on the same initial states
+    power        the smallest difference that a number of episodes would show
+    training     the spread over training seeds
+
+What the intervals of counts cover: other rollouts of the *same trained weights* on exchangeable initial states. Another training seed adds
+variance that no count of episodes shows; run several seeds to see it (`training`).
+"""
+
+from dtr.stats.paired import (
+    Paired,
+    contrast_bootstrap,
+    mcnemar_exact,
+    non_inferior_p,
+    paired,
+    paired_bootstrap,
+    paired_difference,
+)
+from dtr.stats.power import detectable_paired, detectable_unpaired
+from dtr.stats.proportion import Interval, clopper_pearson, fisher_p, unpaired_difference, wilson
+from dtr.stats.training import Seeds, over_seeds
+
+__all__ = [
+    "Interval",
+    "Paired",
+    "Seeds",
+    "clopper_pearson",
+    "contrast_bootstrap",
+    "detectable_paired",
+    "detectable_unpaired",
+    "fisher_p",
+    "mcnemar_exact",
+    "non_inferior_p",
+    "over_seeds",
+    "paired",
+    "paired_bootstrap",
+    "paired_difference",
+    "unpaired_difference",
+    "wilson",
+]

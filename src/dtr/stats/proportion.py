@@ -1,0 +1,74 @@
+"""One success rate, and two that were measured apart.
+
+Symbols: k successes of n episodes, p the true success rate, a = 1 - level, z the normal quantile at 1 - a/2.
+
+Pooling over tasks and suites. Episodes of different tasks have different success probabilities p_i. The number of successes is then
+Poisson-binomial, which is never more spread than a binomial of the same mean (Hoeffding 1956, Ann. Math. Stat. 27:713-721), so the
+Clopper-Pearson interval of the pooled count stays conservative for the mean of the p_i. With equal n in every suite, the mean of the suite
+rates is the pooled rate: the `average` column needs no other interval.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from scipy.stats import beta, fisher_exact, norm
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A two-sided confidence interval: `low <= high`, its level and the method's name."""
+
+    low: float
+    high: float
+    level: float
+    method: str
+
+
+def clopper_pearson(k: int, n: int, level: float = 0.95) -> Interval:
+    """The exact interval for a proportion: it covers at least `level` of the time, whatever the truth.
+
+    low solves P(X >= k | low) = a/2 and high solves P(X <= k | high) = a/2, a = 1 - level (Clopper & Pearson 1934, Biometrika 26:404).
+    """
+    _check(k, n, level)
+    a = 1 - level
+    low = float(beta.ppf(a / 2, k, n - k + 1)) if k > 0 else 0.0
+    high = float(beta.ppf(1 - a / 2, k + 1, n - k)) if k < n else 1.0
+    return Interval(low, high, level, "clopper-pearson")
+
+
+def wilson(k: int, n: int, level: float = 0.95) -> Interval:
+    """The score interval for a proportion: all p with |k/n - p| <= z sqrt(p (1 - p) / n) (Wilson 1927, JASA 22:209).
+
+    Shorter than Clopper-Pearson and right on average rather than at least.
+    """
+    _check(k, n, level)
+    z = float(norm.ppf(0.5 + level / 2))
+    p, zz = k / n, z * z / n
+    centre, half = (p + zz / 2) / (1 + zz), z / (1 + zz) * math.sqrt(p * (1 - p) / n + zz / (4 * n))
+    # At the edges the bound is the edge itself; rounding would leave 1e-17.
+    return Interval(0.0 if k == 0 else centre - half, 1.0 if k == n else centre + half, level, "wilson")
+
+
+def unpaired_difference(k: int, n: int, k0: int, n0: int, level: float = 0.95) -> Interval:
+    """Newcombe's hybrid score interval for k/n - k0/n0 of two independent samples (Newcombe 1998, Stat. Med. 17:873, method 10).
+
+    With (l, u) and (l0, u0) the Wilson intervals:  d - sqrt((p - l)^2 + (u0 - p0)^2)  to  d + sqrt((u - p)^2 + (p0 - l0)^2).
+    """
+    own, other = wilson(k, n, level), wilson(k0, n0, level)
+    p, p0 = k / n, k0 / n0
+    low, high = math.hypot(p - own.low, other.high - p0), math.hypot(own.high - p, p0 - other.low)
+    return Interval(p - p0 - low, p - p0 + high, level, "newcombe")
+
+
+def fisher_p(k: int, n: int, k0: int, n0: int) -> float:
+    """Two-sided exact p-value that two independent samples succeed equally often (Fisher 1935)."""
+    _check(k, n, 0.5)
+    _check(k0, n0, 0.5)
+    return float(fisher_exact([[k, n - k], [k0, n0 - k0]]).pvalue)
+
+
+def _check(k: int, n: int, level: float) -> None:
+    if not (n > 0 and 0 <= k <= n and 0 < level < 1):
+        raise ValueError(f"need 0 <= k <= n, n > 0 and 0 < level < 1; got k={k}, n={n}, level={level}")

@@ -1,0 +1,117 @@
+"""What a scale shows beside its tables: figures, verdicts, the report; each from the cells and records of the arms that run there.
+
+scores-<policy>    curves   frontier   tasks   costs            results/<scale>/figures/<figure>.png and .pdf
+failures.<table>.<row>.<column>                                 of the first arm of each policy, on the last suite
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable
+from pathlib import Path
+
+from dtr.dropping.cut import parse_cut
+from dtr.provenance import digest
+from dtr.workflow import paths
+from dtr.workflow.config import Arm
+from dtr.workflow.targets import AVERAGE, Targets
+
+
+class Exhibits:
+    """The figures, verdicts and report that one configuration can build."""
+
+    def __init__(self, targets: Targets) -> None:
+        self.targets = targets
+
+    def arms(self) -> list[tuple[str, Arm]]:
+        """(table, arm) of everything that runs and reports a success rate, each trained policy once, in the order of the tables."""
+        found: dict[str, tuple[str, Arm]] = {}
+        for table in self.targets.sheets:
+            for arm in self.targets.running(table):
+                found.setdefault(self.targets.recovered(arm), (table, arm))
+        return list(found.values())
+
+    def trained(self) -> list[Arm]:
+        """The arms that were recovered by training."""
+        return [arm for _, arm in self.arms() if arm.method == "-"]
+
+    def figures(self) -> list[str]:
+        """The names of all figures but the failures."""
+        policies = dict.fromkeys(arm.policy for _, arm in self.arms())
+        return [*(f"scores-{policy}" for policy in policies), "curves", "frontier", "tasks", "costs"]
+
+    def files(self, figure: str) -> list[str]:
+        """What a figure is drawn from."""
+        t = self.targets
+        if figure.startswith("scores-"):
+            return self.scores(figure.removeprefix("scores-"))
+        if figure == "curves":
+            return [t.recovered(arm) for arm in self.trained()]
+        if figure == "costs":
+            return list(dict.fromkeys(t.cost(arm) for arm in self.trained()))
+        columns = ["flops", AVERAGE] if figure == "frontier" else [AVERAGE]
+        return [
+            self.cell(table, arm.row, column) for table, arm in self.arms() if set(columns) <= set(t.columns(table)) for column in columns
+        ]
+
+    def scores(self, policy: str) -> list[str]:
+        """The score files of a policy: of the metrics that the configuration names, or GateProbe and those of the arms that run."""
+        t = self.targets
+        used = [metric for _, arm in self.arms() if arm.policy == policy for metric in parse_cut(arm.cut).metrics]
+        calibration = t.config["policies"][policy]["calibration"]
+        metrics = t.config.get("profile", list(dict.fromkeys(["gateprobe", *used])))
+        return [paths.SCORE.format(scale=t.scale, policy=policy, calibration=calibration, metric=metric) for metric in metrics]
+
+    def cell(self, table: str, row: str, column: str) -> str:
+        """The path of a cell."""
+        return paths.CELL.format(scale=self.targets.scale, sample="", table=table, row=row, column=column)
+
+    def drawn(self) -> list[str]:
+        """The PNG of every figure."""
+        t = self.targets
+        named = [paths.FIGURE.format(scale=t.scale, sample="", figure=figure) for figure in self.figures()]
+        return named + [
+            paths.FAILURES.format(scale=t.scale, sample="", table=table, row=row, column=column) for table, row, column in self.failing()
+        ]
+
+    def failing(self) -> list[tuple[str, str, str]]:
+        """(table, row, column) of the contact sheets: every policy's undropped arm on the last suite, which is the hardest."""
+        t, last = self.targets, list(self.targets.config["suites"])[-1]
+        first: dict[str, tuple[str, str, str]] = {}
+        for table, arm in self.arms():
+            if last in t.columns(table):
+                first.setdefault(arm.policy, (table, arm.row, last))
+        return list(first.values())
+
+    def claims(self) -> list[dict[str, str]]:
+        """The lines of the sheet of claims."""
+        with open(Path(self.targets.folder, paths.CLAIMS), newline="", encoding="utf-8") as file:
+            return list(csv.DictReader(file, delimiter="\t"))
+
+    def claimed(self) -> list[str]:
+        """The cells that the claims name and that this scale has."""
+        t = self.targets
+        found: dict[str, None] = {}
+        for claim in self.claims():
+            table = claim["table"]
+            runs = {arm.row for arm in t.running(table)} if table in t.sheets else set()
+            if claim["column"] in (t.columns(table) if runs else ()):
+                found |= dict.fromkeys(self.cell(table, row, claim["column"]) for row in (claim["row"], claim["other"]) if row in runs)
+        return list(found)
+
+    def claims_digest(self) -> str:
+        """A digest of the claims and of the paper's numbers that they are about."""
+        return digest([self.claims(), *(self.targets.reported_digest(table) for table in sorted({c["table"] for c in self.claims()}))])
+
+    def tables(self) -> list[str]:
+        """The CSV of every table of the scale."""
+        return [paths.TABLE.format(scale=self.targets.scale, sample="", table=table) for table in self.targets.sheets]
+
+    def cells(self) -> list[str]:
+        """Every cell of every table."""
+        return [cell for table in self.targets.sheets for cell in self.targets.cells(table, "")]
+
+
+def words(names: Iterable[str]) -> str:
+    """Names as an alternative of a regular expression."""
+    return "|".join(names) or "(?!)"

@@ -1,0 +1,153 @@
+"""Tables with gaps, measured columns, figures and the page, from cells that can be counted by hand."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from test_report import ARM, BASELINE, PROTOCOL, build, files
+
+from dtr import cli
+from dtr.provenance import read_json, sha256_file, write_json
+from dtr.report.figures.failures import choose
+from dtr.rollout.episode import Episode, read_episodes, write_episodes
+
+ROOT = Path(__file__).parents[2]
+ARMS = {"openvla_oft.baseline": BASELINE, "openvla_oft.half.language": ARM, "openvla_oft.twin": ARM}
+COLUMNS = ["size", "flops", "spatial", "object", "average"]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Cells of three arms, two of which chose the same blocks, and a table in which a fourth was not run."""
+    folder = tmp_path_factory.mktemp("shown")
+    build(folder, "full", ARMS)
+    rows: list[dict[str, Any]] = []
+    for row, digest in zip(ARMS, ("0" * 16, "1" * 16, "1" * 16), strict=True):
+        write_json(folder / f"{row}.plan.json", {"digest": digest})
+        rows.append(labels(row) | {"plan": str(folder / f"{row}.plan.json")})
+    rows.append(labels("openvla_oft.ends.language") | {"not_run": "nobody has paid for it"})
+    assert table(folder, rows, [cell(folder, row, column) for row in ARMS for column in COLUMNS]) == 0
+    return folder
+
+
+def labels(row: str) -> dict[str, str]:
+    return {"row": row, "model": "OpenVLA-OFT", "setting": "x", "component": "language", "method": "-"}
+
+
+def cell(folder: Path, row: str, column: str) -> str:
+    return str(folder / f"full/cells/table1/{row}.{column}.json")
+
+
+def table(folder: Path, rows: list[dict[str, Any]], cells: list[str], columns: list[str] = COLUMNS) -> int:
+    words = ["table", *(["--cells", *cells] if cells else []), "--rows", json.dumps(rows), "--columns", *columns, "--name", "table1"]
+    return cli.run(
+        [*words, "--scale", "embedded", "--reported", str(ROOT / "results/reported/table1.csv"), "--out", str(folder / "table1.csv")]
+    )
+
+
+def lines(path: Path) -> dict[str, dict[str, str]]:
+    with open(path, newline="") as file:
+        return {line["row"]: line for line in csv.DictReader(file)}
+
+
+def test_what_was_not_run_is_not_filled_in(place: Path) -> None:
+    found = lines(place / "table1.csv")
+    absent, ran = found["openvla_oft.ends.language"], found["openvla_oft.half.language"]
+    assert (absent["status"], absent["why"], absent["average"], absent["average_k"]) == ("not run", "nobody has paid for it", "", "")
+    assert (absent["average_reported"], absent["size_reported"]) == ("0.951", "0.166")
+    assert (ran["status"], ran["average_k"], ran["average_diff"]) == ("run", "14", "0.1875")
+    text = (place / "table1.md").read_text()
+    assert "not run<br>paper 95.1" in text and "- not run: openvla_oft.ends.language: nobody has paid for it" in text
+
+
+def test_arms_of_the_same_blocks_say_so(place: Path) -> None:
+    assert {row: line["same_blocks_as"] for row, line in lines(place / "table1.csv").items()} == {
+        "openvla_oft.baseline": "",
+        "openvla_oft.half.language": "",
+        "openvla_oft.twin": "openvla_oft.half.language",
+        "openvla_oft.ends.language": "",
+    }
+    assert "the same blocks as openvla_oft.half.language, so one training" in (place / "table1.md").read_text()
+
+
+def test_a_table_of_which_nothing_runs_holds_the_paper_s_numbers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert table(tmp_path, [labels("openvla_oft.baseline") | {"not_run": "no GPU"}], []) == 0
+    assert lines(tmp_path / "table1.csv")["openvla_oft.baseline"]["average_reported"] == "0.95"
+    assert table(tmp_path, [labels("openvla_oft.baseline") | {"plan": "p.json"}], []) == 2
+    assert "cells of the rows that run" in capsys.readouterr().err
+
+
+def speed(folder: Path, column: str, *words: str) -> dict[str, Any]:
+    out = folder / f"{column}.json"
+    names = ["--table", "table5", "--row", "openvla_oft.half.language", "--column", column, "--scale", "embedded"]
+    reported = str(ROOT / "results/reported/table5.csv")
+    assert cli.run(["cell", *names, *words, "--reported", reported, "--out", str(out)]) == 0
+    return dict(read_json(out))
+
+
+def test_speed_and_steps_by_hand(tmp_path: Path) -> None:
+    arm, base = files(tmp_path, ARM, "arm")[:1], files(tmp_path, BASELINE, "base")[:1]
+    write_episodes(arm[0], [Episode(**{**vars(e), "steps": 6 if e.init_state else 10}) for e in read_episodes(arm[0])])  # mean 7, of 9
+    cuts = {"none": {"speedup": 1.0, "peak_gib": None, "weights_gib": 2.0}, "x": {"speedup": 1.4, "peak_gib": None, "weights_gib": 0.5}}
+    write_json(tmp_path / "latency.json", {"cuts": cuts, "machine": {"cpu": "one", "cores": 2}})
+    latency = ["--latency", str(tmp_path / "latency.json")]
+    episodes = ["--episodes", str(arm[0]), "--baseline", str(base[0]), "--protocol", json.dumps(PROTOCOL.to_dict())]
+    action = speed(tmp_path, "action_speedup", *latency)
+    assert (action["value"], action["reported"]["value"], action["machines"]) == (1.4, 1.56, [{"cpu": "one", "cores": 2}])
+    assert speed(tmp_path, "memory_gib", *latency)["value"] == 0.5
+    assert speed(tmp_path, "step_ratio", *episodes)["value"] == pytest.approx(7 / 9)
+    task = speed(tmp_path, "task_speedup", *episodes, *latency)
+    assert task["value"] == pytest.approx(1.4 / (7 / 9)) and {a["role"] for a in task["ancestry"]} == {"episodes", "baseline", "latency"}
+
+
+def draw(figure: str, out: Path, *inputs: str) -> bytes:
+    assert cli.run(["figure", figure, "--files", *inputs, "--out", str(out)]) == 0
+    assert out.read_bytes().startswith(b"\x89PNG") and out.with_suffix(".pdf").read_bytes().startswith(b"%PDF")
+    return out.read_bytes() + out.with_suffix(".pdf").read_bytes()
+
+
+def test_equal_input_draws_equal_bytes(place: Path, tmp_path: Path) -> None:
+    averages = [cell(place, row, "average") for row in ARMS]
+    flops = [cell(place, row, "flops") for row in ARMS]
+    for figure, inputs in {"tasks": averages, "frontier": averages + flops}.items():
+        first, again = (draw(figure, tmp_path / f"{figure}{i}.png", *inputs) for i in range(2))
+        other = draw(figure, tmp_path / "other.png", *inputs[:1], *flops[:1] * (figure == "frontier"))
+        assert first == again != other
+
+
+def test_failures_are_spread_over_the_tasks() -> None:
+    def episode(task: int, state: int, outcome: str) -> Episode:
+        return Episode("s", f"t{task}", task, state, 0, outcome, 9, 3, None, None, "a" * 16, "b" * 16)  # type: ignore[arg-type]
+
+    failed = [episode(0, i, "failure") for i in range(9)] + [episode(1, 5, "failure"), episode(2, 0, "success"), episode(3, 1, "error")]
+    assert [(e.task_index, e.init_state) for e in choose(failed, 3)] == [(0, 0), (0, 1), (1, 5)]
+
+
+def test_the_page_stands_alone_and_says_what_a_number_rests_on(place: Path, tmp_path: Path) -> None:
+    draw("tasks", tmp_path / "tasks.png", cell(place, "openvla_oft.baseline", "average"))
+    episodes = place / "full/openvla_oft.half.language/seed0/spatial.jsonl"
+    write_json(
+        f"{episodes}.run.json", {"wall_s": 61.0, "played": 8, "argv": ["rollout", "--out", str(episodes)], "cpu": "one", "versions": {}}
+    )
+    words = ["report", "--tables", str(place / "table1.csv"), "--figures", str(tmp_path / "tasks.png"), "--configfile", "config/x.yaml"]
+    assert cli.run([*words, "--out", str(tmp_path / "report.html")]) == 0
+    page = (tmp_path / "report.html").read_text()
+    path = cell(place, "openvla_oft.half.language", "average")
+    assert sha256_file(episodes) in page and "61 s for 8 episodes" in page and f"dtr rollout --out {episodes}" in page
+    assert f"snakemake --configfile config/x.yaml -- {path}" in page
+    assert "nobody has paid for it" in page and "the blocks of openvla_oft.half.language: one training" in page
+    assert "87.5" in page and "(14/16)" in page and "data:image/png;base64," in page
+    assert not re.findall(r"(?:src|href)=\"(?!#|data:)[^\"]*\"", page)  # nothing from elsewhere
+    before = (tmp_path / "report.html").read_bytes()
+    assert cli.run([*words, "--out", str(tmp_path / "report.html")]) == 0 and (tmp_path / "report.html").read_bytes() == before
+
+
+def test_a_table_that_contradicts_its_cells_makes_no_page(place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "table1.csv").write_text((place / "table1.csv").read_text().replace("0.875", "0.975"))
+    assert cli.run(["report", "--tables", str(tmp_path / "table1.csv"), "--out", str(tmp_path / "report.html")]) == 2
+    assert "make the table again" in capsys.readouterr().err
