@@ -56,7 +56,8 @@ test: lint
 test-cluster: setup
 	@mkdir -p work
 	pytest -v -s --no-header -m containers tests/cluster | sed -u 's#$(CURDIR)#.#g' | tee work/test-cluster.log
-	grep -q ' passed' work/test-cluster.log && mkdir -p docs/measurements && cp work/test-cluster.log docs/measurements/
+	mkdir -p docs/measurements
+	if grep -q ' passed' work/test-cluster.log; then cp work/test-cluster.log docs/measurements/; fi
 
 image: setup
 	@export APPTAINER_CACHEDIR=$(CURDIR)/work/cache/apptainer
