@@ -11,6 +11,7 @@ from world import ROOT, World, git
 from dtr import cli
 from dtr.provenance import read_json
 from dtr.workflow.adoption import CACHED_S
+from dtr.workflow.store import BESIDE
 
 TABLE, SCORE = "results/table1.csv", "artifacts/smoke/openvla_oft/scores/four/gateprobe.json"
 EVALUATION = {"rollout": 14, "success_cell": 21, "table": 1, "show": 1}
@@ -24,6 +25,7 @@ def origin(tmp_path_factory):
     (world.folder / "dvc.lock").unlink(missing_ok=True)
     world.edit("dvc.yaml", "scale: embedded", "scale: smoke")
     world.edit("dvc.yaml", "trials: 50", "trials: 2")
+    world.edit("dvc.yaml", "foreach: [openvla_oft, pi05]", "foreach: [openvla_oft]")
     world.edit("dvc.yaml", SUITES, "suites: [embedded_spatial, embedded_object]")
     assert "up to date" in world.run("dtr", "store", "push", check=False)  # nothing is made yet
     world.snakemake("--", TABLE, SCORE)
@@ -170,6 +172,8 @@ def test_a_table_half_made_can_be_cached(tmp_path, tmp_path_factory):
 @pytest.mark.parametrize(("fresh", "recomputes"), [("", False), ("0", False), ("1", True)])
 def test_only_fresh_1_recomputes_everything(tmp_path, fresh, recomputes):
     shutil.copy2(ROOT / "Makefile", tmp_path)
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config/embedded.yaml").touch()
     world = World(tmp_path).fake_stages(tmp_path)
     (tmp_path / "dtr").write_text("#!/bin/sh\n")
     said = world.run("make", "--assume-old=setup", "table1", f"FRESH={fresh}", "SNAKEMAKE=echo snakemake")
@@ -200,7 +204,7 @@ def test_this_repository_s_own_cache_plans_nothing(tmp_path):
     shuffle_times(world, 3)
     stages = yaml.safe_load((ROOT / "dvc.lock").read_text())["stages"].values()
     cached = [out["path"] for stage in stages for out in stage["outs"]]
-    targets = [path for path in cached if not path.endswith((".run.json", "records.json", "cells/table1"))]
+    targets = [path for path in cached if not path.endswith((*BESIDE, "records.json", "cells/table1"))]
     assert "Nothing to be done" in world.run("snakemake", "--dry-run", "--", *targets)
     for meta in world.folder.glob("artifacts/embedded/demos/*/meta.json"):
         counts = read_json(meta)["facts"]["expert"].values()
