@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.connection import wait
+from multiprocessing.context import ForkProcess
+from typing import Any
 
 from dtr.errors import DtrError
 
@@ -45,6 +48,29 @@ def _end(pool: ProcessPoolExecutor) -> None:
         for child in multiprocessing.active_children():
             child.kill()
         end.join(0.02)
+
+
+def fork(body: Callable[..., None], *args: Any, daemon: bool = False) -> ForkProcess:
+    """Start a copy of this process that calls `body(*args)`; it has all that is in memory, and no other thread.
+
+    What lies here for the garbage collector is never collected there: what ends with a simulator's GL context or a pool, say, may wait
+    for threads that a fork does not copy.
+    """
+    process = multiprocessing.get_context("fork").Process(target=_begin, args=(body, *args), daemon=daemon)
+    collects = gc.isenabled()
+    gc.disable()  # nor between the fork and the first line of `_begin`
+    try:
+        process.start()
+    finally:
+        if collects:
+            gc.enable()
+    return process
+
+
+def _begin(body: Callable[..., None], *args: Any) -> None:
+    gc.freeze()
+    gc.enable()
+    body(*args)
 
 
 def end_with_parent() -> None:

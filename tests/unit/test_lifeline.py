@@ -1,5 +1,6 @@
 """A pool's helpers end when the process that started them is killed or interrupted, and a killed helper ends the run."""
 
+import gc
 import os
 import signal
 import subprocess
@@ -9,7 +10,7 @@ import time
 import pytest
 
 from dtr.errors import DtrError
-from dtr.lifeline import helpers
+from dtr.lifeline import fork, helpers
 
 PROGRAM = """
 import os, signal, sys, time
@@ -56,3 +57,32 @@ def test_an_error_ends_the_pool_at_once_and_without_a_word_from_its_threads():
             futures[attempt].result()
             raise ValueError("enough")
         assert time.monotonic() - started < 60
+
+
+def test_a_fork_does_not_collect_what_lay_here(tmp_path):
+    """As a closed simulator's GL context does: its end would wait for a thread that is in this process alone."""
+
+    class Garbage:
+        def __init__(self, name):
+            self.name, self.me = name, self
+
+        def __del__(self):
+            (tmp_path / f"{self.name} in {os.getpid()}").touch()
+
+    def collect():
+        Garbage("its own")
+        gc.collect()
+
+    gc.collect()
+    gc.disable()
+    try:
+        Garbage("old")
+        process = fork(collect)
+        assert not gc.isenabled()
+    finally:
+        gc.enable()
+    process.join(60)
+    assert process.exitcode == 0
+    assert [path.name for path in tmp_path.iterdir()] == [f"its own in {process.pid}"]
+    gc.collect()
+    assert (tmp_path / f"old in {os.getpid()}").exists()

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import multiprocessing
 import os
 import shutil
 import signal
 import socket
 import time
 from collections.abc import Callable
+from multiprocessing.context import ForkProcess
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ import torch
 from test_recovery_verbs import checkpoint, recover, write
 
 from dtr.errors import BadConfig, DtrError
+from dtr.lifeline import fork
 from dtr.policies.file import load_policy
 from dtr.recovery.fleet import watch
 from dtr.recovery.sharded import ShardedTraining, shard
@@ -98,10 +99,7 @@ def test_the_processes_of_torchrun_are_taken_as_they_are(place: Path) -> None:
         os.environ |= {"RANK": str(rank), "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
         os._exit(recover(place, "torchrun.safetensors", recipe=recipe))
 
-    fork = multiprocessing.get_context("fork")
-    processes = [fork.Process(target=body, args=(rank,)) for rank in range(2)]
-    for process in processes:
-        process.start()
+    processes = [fork(body, rank) for rank in range(2)]
     assert recover(place, "alone.safetensors", recipe=recipe) == 0
     for process in processes:
         process.join(300)
@@ -109,7 +107,7 @@ def test_the_processes_of_torchrun_are_taken_as_they_are(place: Path) -> None:
     assert_alike(place, "torchrun", "alone")
 
 
-def slow_run(place: Path, out: str, save_every: str) -> multiprocessing.context.ForkProcess:
+def slow_run(place: Path, out: str, save_every: str) -> ForkProcess:
     """`dtr recover --gpus 2` in a process of its own, in slow steps."""
 
     def body() -> None:
@@ -122,12 +120,10 @@ def slow_run(place: Path, out: str, save_every: str) -> multiprocessing.context.
         ShardedTraining.advance = slow  # type: ignore[method-assign]
         os._exit(recover(place, out, recipe=json.dumps(RECIPE), gpus="2", **{"save-every": save_every}))
 
-    process = multiprocessing.get_context("fork").Process(target=body)
-    process.start()
-    return process
+    return fork(body)
 
 
-def until(happened: Callable[[], bool], process: multiprocessing.context.ForkProcess | None = None) -> None:
+def until(happened: Callable[[], bool], process: ForkProcess | None = None) -> None:
     limit = time.monotonic() + 300
     while not happened():
         assert time.monotonic() < limit and (process is None or process.is_alive())

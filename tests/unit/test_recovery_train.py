@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import multiprocessing
 import os
 import signal
 import subprocess
@@ -22,6 +21,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from dtr.errors import BadCheckpoint, BadConfig, DiskFull, DtrError, Interrupted
+from dtr.lifeline import fork
 from dtr.recovery.recipe import Recipe
 from dtr.recovery.state import State
 from dtr.recovery.team import Team
@@ -87,8 +87,7 @@ class Run:
 
     def __init__(self, folder: Path, processes: int, save_every_s: float = 0.0, before: Callable[[], None] = lambda: None) -> None:
         self.folder, self.said = folder, folder / "said"
-        self.process = multiprocessing.get_context("fork").Process(target=self.body, args=(processes, save_every_s, before))
-        self.process.start()
+        self.process = fork(self.body, processes, save_every_s, before)
         self.pid = self.process.pid or 0
 
     def body(self, processes: int, save_every_s: float, before: Callable[[], None]) -> None:

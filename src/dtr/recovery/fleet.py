@@ -28,7 +28,7 @@ from torch._C._distributed_c10d import HashStore
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 
 from dtr.errors import BadConfig, DtrError, Interrupted
-from dtr.lifeline import end_with_parent
+from dtr.lifeline import end_with_parent, fork
 from dtr.policies.device import broken, probe
 from dtr.recovery.interruption import Interruption
 
@@ -129,14 +129,13 @@ def join(device: str, rank: int, size: int, meeting: str | None, wish: Event | N
 
 def watch(args: argparse.Namespace, size: int) -> None:
     """Run the verb in `size` copies of this process. Raises what the first of them raised, or DtrError when one died."""
-    fork = multiprocessing.get_context("fork")
-    wish, copies, pipes = fork.Event(), list[ForkProcess](), list[Connection]()
+    context = multiprocessing.get_context("fork")
+    wish, copies, pipes = context.Event(), list[ForkProcess](), list[Connection]()
     with tempfile.TemporaryDirectory() as folder, Interruption() as interruption:
         try:
             for rank in range(size):
-                ours, theirs = fork.Pipe(duplex=False)
-                copies.append(fork.Process(target=copy, args=(args, rank, size, f"file://{folder}/meeting", wish, theirs)))
-                copies[-1].start()
+                ours, theirs = context.Pipe(duplex=False)
+                copies.append(fork(copy, args, rank, size, f"file://{folder}/meeting", wish, theirs))
                 theirs.close()
                 pipes.append(ours)
             while any(copy.is_alive() for copy in copies) and not any(copy.exitcode for copy in copies):

@@ -24,6 +24,7 @@ import torch
 from torch import Tensor
 
 from dtr.errors import BadConfig, DtrError
+from dtr.lifeline import fork
 
 
 def check_size(size: int, shards: int) -> None:
@@ -90,12 +91,9 @@ class Team:
         return stop
 
     def __enter__(self) -> Team:
-        fork = multiprocessing.get_context("fork")
-        pairs = [fork.Pipe() for _ in range(1, self.size)]
+        pairs = [multiprocessing.get_context("fork").Pipe() for _ in range(1, self.size)]
         for rank in range(1, self.size):
-            helper = fork.Process(target=self.help, args=(rank, pairs), daemon=True)
-            helper.start()
-            self.helpers.append(helper)
+            self.helpers.append(fork(self.help, rank, pairs, daemon=True))
         for ours, theirs in pairs:
             theirs.close()
             self.pipes.append(ours)
