@@ -177,5 +177,5 @@ MEANINGS = {
     "action_speedup": "`action_speedup`: time of one chunk of actions, undropped over this one, both in one run on one machine.",
     "step_ratio": "`step_ratio`: mean control steps of an episode over the baseline's; a failure counts with all steps it was given.",
     "task_speedup": "`task_speedup`: action_speedup / step_ratio.",
-    "memory_gib": "`memory_gib`: most memory of the GPU in use; on a CPU the weights alone.",
+    "memory_gib": "`memory_gib`: most memory of the GPU in use; on a CPU weights and tensors alive at a time, counted.",
 }
