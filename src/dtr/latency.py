@@ -217,6 +217,11 @@ def clock(policy: Policy, batch: Batch, warmup: int, repeats: int, cuda: bool) -
     for k in range(warmup + repeats):
         marks = [("", now(cuda))]
         policy.act(batch, lambda phase, marks=marks: marks.append((phase, now(cuda))))  # type: ignore[misc]
+        if [phase for phase, _ in marks[1:]] != [*PHASES]:
+            raise BadConfig(
+                f"`act` of {policy.name} must mark the end of {', '.join(PHASES)} in this order, it marks "
+                f"{', '.join(phase for phase, _ in marks[1:]) or 'nothing'}: call `mark` (docs/your-own-policy.md)."
+            )
         if k < warmup:
             continue
         for (_, before), (phase, after) in pairwise(marks):
