@@ -5,17 +5,17 @@ import random
 import shutil
 
 import pytest
-import yaml
 from world import ROOT, World, git
 
 from dtr import cli
 from dtr.provenance import read_json
+from dtr.workflow import dvcfile
 from dtr.workflow.adoption import CACHED_S
-from dtr.workflow.store import BESIDE
 
 TABLE, SCORE = "results/table1.csv", "artifacts/smoke/openvla_oft/scores/four/gateprobe.json"
 EVALUATION = {"rollout": 14, "success_cell": 21, "table": 1, "show": 1}
-SUITES = "suites: [embedded_spatial, embedded_object, embedded_goal, embedded_long]"
+REPORT = ("results/table1.csv", "results/table2.csv", "results/table5.csv", "results/report.html", "results/verdicts.csv")
+EMPTY = "vars:\n- {scale: smoke}\nstages: {}\n"
 
 
 @pytest.fixture(scope="module")
@@ -23,14 +23,11 @@ def origin(tmp_path_factory):
     """A world with everything made, put into its store and committed."""
     world = World.copy(tmp_path_factory.mktemp("origin")).fake_stages(tmp_path_factory.mktemp("programs"))
     (world.folder / "dvc.lock").unlink(missing_ok=True)
-    world.edit("dvc.yaml", "scale: embedded", "scale: smoke")
-    world.edit("dvc.yaml", "trials: 50", "trials: 2")
-    world.edit("dvc.yaml", "foreach: [openvla_oft, pi05]", "foreach: [openvla_oft]")
-    world.edit("dvc.yaml", SUITES, "suites: [embedded_spatial, embedded_object]")
+    (world.folder / "dvc.yaml").write_text(EMPTY)
     assert "up to date" in world.run("dtr", "store", "push", check=False)  # nothing is made yet
-    world.snakemake("--", TABLE, SCORE)
+    world.snakemake("--", *REPORT, SCORE)
     said = world.run("dtr", "store", "push")
-    assert "commit store/ and dvc.lock" in said
+    assert "commit store/, dvc.yaml and dvc.lock" in said
     git(world.folder, "init", "--quiet")
     git(world.folder, "add", "--all")
     git(world.folder, "commit", "--quiet", "--message", "world")
@@ -55,7 +52,7 @@ def shuffle_times(world, seed):
 
 def test_a_pull_brings_everything_and_plans_nothing_whatever_the_times(clone):
     shuffle_times(clone, 0)
-    assert clone.plan("--", TABLE, SCORE) == {}
+    assert clone.plan("--", *REPORT, SCORE) == {}
 
 
 def test_after_a_pull_an_edit_reruns_exactly_what_depends_on_it(clone):
@@ -151,11 +148,11 @@ def test_a_store_that_lacks_something_says_so(clone):
 def test_a_table_half_made_can_be_cached(tmp_path, tmp_path_factory):
     world = World.copy(tmp_path).fake_stages(tmp_path_factory.mktemp("programs"))
     (world.folder / "dvc.lock").unlink(missing_ok=True)
-    world.edit("dvc.yaml", "scale: embedded", "scale: smoke")
+    (world.folder / "dvc.yaml").write_text(EMPTY)
     demos = "artifacts/smoke/demos/embedded_pretrain"
     world.snakemake("--", demos)
     assert "error:" in world.run("dtr", "store", "push", check=False)
-    assert "are not there" in world.run("dtr", "store", "push", "--partial")
+    assert "stages are not here" in world.run("dtr", "store", "push", "--partial")
     shutil.rmtree(world.folder / demos)
     shutil.rmtree(world.folder / ".snakemake")
     more = "artifacts/smoke/demos/embedded_spatial"
@@ -196,15 +193,14 @@ def test_no_store_is_no_empty_store(tmp_path, monkeypatch, capsys):
 
 
 @pytest.mark.skipif(not (ROOT / "dvc.lock").exists(), reason="nothing is cached yet")
-def test_this_repository_s_own_cache_plans_nothing(tmp_path):
+def test_this_repository_s_own_cache_plans_nothing(tmp_path, monkeypatch):
     world = World.copy(tmp_path)
     shutil.copytree(ROOT / "store", tmp_path / "store")
     world.run("dtr", "store", "check")
     world.run("dtr", "store", "pull")
     shuffle_times(world, 3)
-    stages = yaml.safe_load((ROOT / "dvc.lock").read_text())["stages"].values()
-    cached = [out["path"] for stage in stages for out in stage["outs"]]
-    targets = [path for path in cached if not path.endswith((*BESIDE, "records.json", "cells/table1"))]
+    monkeypatch.chdir(ROOT)
+    targets = [target for stage in dvcfile.read_stages().values() for target in stage.targets]
     assert "Nothing to be done" in world.run("snakemake", "--dry-run", "--", *targets)
     for meta in world.folder.glob("artifacts/embedded/demos/*/meta.json"):
         counts = read_json(meta)["facts"]["expert"].values()

@@ -3,7 +3,7 @@
 One stage of DVC is what is made, missing or wrong together: a policy with its plan and cost, the episodes of one suite, a table.
 
     arm@<arm>          the policy of an arm, with the plan and the cost of its cut        recovery@<arm>   ... whose cut another arm has
-    rollouts@<arm>-<suite>                compressed@<arm>                plans@<policy>-<cut>                scores@<policy>-<metric>
+    rollouts@<arm>-<suite>        compressed@<arm>        plans@<policy>-<cut>, costs@...: not recovered        scores@<policy>-<metric>
 
 An arm is called by its cut, and by what differs from the first arm of the first policy: `language-half`, `pi05-none`, `none-seed1`.
 What follows in seconds from what is cached (pictures, dropped policies) is not cached; what was measured (times) is, with its machine.
@@ -26,7 +26,8 @@ PARTS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "checkpoint": (("artifacts/${scale}/${item}/pretrained.safetensors",), (".losses.jsonl", ".run.json")),
     "imported": (("artifacts/${scale}/${item}/pretrained.safetensors",), (".run.json",)),
     "scores": (("artifacts/${scale}/${item.score}",), ()),
-    "plans": (("artifacts/${scale}/${item.cut}/plan.json", "artifacts/${scale}/${item.cut}/cost.json"), ()),
+    "plans": (("artifacts/${scale}/${item.cut}/plan.json",), ()),
+    "costs": (("artifacts/${scale}/${item.cut}/cost.json",), ()),
     "recovery": (("artifacts/${scale}/${item.cut}/${item.recovery}/recovered.safetensors",), (".losses.jsonl", ".run.json")),
     "compressed": (("artifacts/${scale}/${item.cut}/${item.recovery}/recovered.safetensors",), (".run.json",)),
     "rollouts": (("artifacts/${scale}/${item.arm}/rollouts/${item.episodes}.jsonl",), (".run.json",)),
@@ -34,13 +35,13 @@ PARTS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "latency": (("artifacts/${scale}/${item.cut}/latency${item.kernels}.json",), ()),
 }
 """Group -> what Snakemake is asked for, and what lies beside the last of it."""
-PARTS["arm"] = ((*PARTS["recovery"][0], PARTS["plans"][0][1]), ())
+PARTS["arm"] = ((*PARTS["recovery"][0], *PARTS["costs"][0]), ())
 
 
 def outputs(group: str) -> list[str]:
     """What a stage of the group caches."""
     if group == "arm":
-        return [*PARTS["plans"][0], *outputs("recovery")]
+        return [*PARTS["plans"][0], *PARTS["costs"][0], *outputs("recovery")]
     made, beside = PARTS[group]
     return [*made, *(made[-1] + suffix for suffix in beside)]
 
@@ -117,6 +118,8 @@ class Cache:
                 group = "arm"
             elif owner.startswith("plans@"):
                 self.add(table, "plans", f"{arm.policy}-{arm.cut}", cut=cut)
+                if group == "recovery" or set(SIZES) & set(columns):
+                    self.add(table, "costs", f"{arm.policy}-{arm.cut}", cut=cut)
             else:
                 self.used.setdefault(table, {})[t.cost(arm)] = None
             self.add(table, group, key, cut=cut, recovery=recovery)
@@ -140,7 +143,9 @@ class Cache:
         protocol, suite = episodes.split("/")
         usual = self.targets.protocol(replace(arm, protocol=next(iter(self.targets.config["protocols"]))), "")
         own = [] if protocol == usual else [protocol]
-        self.add(table, "rollouts", "-".join([self.name(arm, int(folder.rpartition("seed")[2])), *own, suite]), arm=folder, episodes=episodes)
+        self.add(
+            table, "rollouts", "-".join([self.name(arm, int(folder.rpartition("seed")[2])), *own, suite]), arm=folder, episodes=episodes
+        )
         for found in self.targets.canary(SimpleNamespace(policy=arm.policy, protocol=protocol)):
             where = self.relative(found).split("/canary/")[0]
             self.add(table, "canary", f"{arm.policy}-{protocol}", arm=where, protocol=protocol)
@@ -191,7 +196,20 @@ def stages(targets: Targets) -> dict[str, dict[str, object]]:
 
 DEFAULT = "embedded"
 """The scale that Snakemake builds without --configfile."""
-ORDER = ("demonstrations", "checkpoint", "imported", "scores", "arm", "recovery", "plans", "compressed", "canary", "rollouts", "latency")
+ORDER = (
+    "demonstrations",
+    "checkpoint",
+    "imported",
+    "scores",
+    "arm",
+    "recovery",
+    "plans",
+    "costs",
+    "compressed",
+    "canary",
+    "rollouts",
+    "latency",
+)
 
 
 def stage(snakemake: str, asked: list[str], outs: list[str] | None = None, made_of: list[str] | None = None) -> dict[str, object]:

@@ -6,7 +6,7 @@ A stage: what makes it (`cmd`, Snakemake with some targets), what is cached of i
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,9 +18,9 @@ from dtr.provenance import write_text
 
 DVC, LOCK = Path("dvc.yaml"), Path("dvc.lock")
 HEADER = """\
-# What is cached: everything that takes long to make, of every table at this scale. Written by `dtr store write` (and by every
-# `dtr store push`) from the configuration and its sheets; src/dtr/workflow/cached.py says what, docs/cache.md how to use it.
-# `dtr store pull` (or `make table1`) brings it, `dtr store pull table1` that table alone. A stage here only names files: Snakemake makes them.
+# What is cached at this scale, of all that takes long to make. Written by `dtr store push` from the configuration and its sheets:
+# src/dtr/workflow/cached.py says what, docs/cache.md how to use it. `dtr store pull` (or `make table1`) brings it, `dtr store pull table1`
+# that table alone. A stage here only names files: Snakemake makes them.
 """
 RECORDS = "records"
 
@@ -45,19 +45,31 @@ def scale() -> str:
 
 
 def read_stages() -> dict[str, Stage]:
-    """Name -> stage, templates expanded. Raises BadConfig for a dvc.yaml that `dtr store write` did not write."""
+    """Name -> stage of dvc.yaml. Raises BadConfig when `dtr store write` did not write it."""
     try:
-        text = yaml.safe_load(DVC.read_text(encoding="utf-8"))
-        variables = {f"${{{key}}}": str(value) for entry in text["vars"] for key, value in entry.items()}
-        found: dict[str, Stage] = {}
-        for name, entry in text["stages"].items():
-            items = entry.get("foreach", {"": {}})
-            for key, item in items.items() if isinstance(items, Mapping) else ((key, {}) for key in items):
-                filled = variables | {"${item}": key} | {f"${{item.{k}}}": v for k, v in item.items()}
-                found[f"{name}@{key}" if "foreach" in entry else name] = expand(entry.get("do", entry), filled)
-        return found
+        return parse(yaml.safe_load(DVC.read_text(encoding="utf-8")))
     except (ValueError, KeyError, TypeError, AttributeError, IndexError, yaml.YAMLError) as error:
         raise BadConfig(f"{DVC} is not as `dtr store write` writes it ({error!r}): write it again.") from error
+
+
+def parse(text: Mapping[str, Any]) -> dict[str, Stage]:
+    """Name -> stage of what dvc.yaml says, templates expanded."""
+    variables = {f"${{{key}}}": str(value) for entry in text["vars"] for key, value in entry.items()}
+    found: dict[str, Stage] = {}
+    for name, entry in text["stages"].items():
+        if "foreach" not in entry:
+            found[name] = expand(entry, variables)
+            continue
+        for key, item in items_of(entry).items():
+            filled = {"${item}": key} | {f"${{item.{k}}}": value for k, value in item.items()}
+            found[f"{name}@{key}"] = expand(entry["do"], variables | filled)
+    return found
+
+
+def items_of(entry: Mapping[str, Any]) -> dict[str, dict[str, str]]:
+    """Key -> fields of the stages of one template."""
+    items = entry["foreach"]
+    return dict(items) if isinstance(items, Mapping) else {key: {} for key in items}
 
 
 def expand(entry: Mapping[str, Any], filled: Mapping[str, str]) -> Stage:
@@ -86,24 +98,40 @@ def made_of(tables: Iterable[str]) -> dict[str, Stage]:
     wanted = list(tables)
     for name in wanted:
         if name not in stages:
-            raise unknown("cached table", name, [name for name, stage in stages.items() if stage.deps], "dvc.yaml lists everything.")
+            raise unknown(
+                "cached table", name, [name for name, stage in stages.items() if stage.deps], "dvc.yaml lists everything that is cached."
+            )
     for name in wanted:  # grows while it is read
         wanted += [owner[dep] for dep in stages[name].deps if dep in owner and owner[dep] not in wanted]
     return {name: stages[name] for name in [*wanted, RECORDS]}
 
 
-def tables() -> list[str]:
-    """The stages that are made of other stages: the tables and the report."""
-    return [name for name, stage in read_stages().items() if stage.deps]
+def write(scale: str, stages: Mapping[str, Any], have: Collection[str]) -> bool:
+    """Write those of `stages` to dvc.yaml whose outputs are all among `have` (`dvc pull` fails for a stage without a hash).
 
-
-def write(scale: str, stages: Mapping[str, Any]) -> bool:
-    """Write dvc.yaml, and let dvc.lock's hashes follow their paths to what the stages are called now. Returns whether anything changed."""
-    text = HEADER + dump({"vars": [{"scale": scale}], "stages": dict(stages)})
+    The hashes of dvc.lock follow their paths to what the stages are called now. Returns whether anything changed.
+    """
+    named = {"vars": [{"scale": scale}], "stages": dict(stages)}
+    whole = {name for name, stage in parse(named).items() if set(stage.outs) <= set(have)}
+    kept: dict[str, Any] = {}
+    for name, entry in stages.items():
+        if "foreach" in entry:
+            items = {key: item for key, item in items_of(entry).items() if f"{name}@{key}" in whole}
+            if items:
+                kept[name] = entry | {"foreach": items if any(items.values()) else list(items)}
+        elif name in whole:
+            kept[name] = entry | ({"deps": [dep for dep in entry["deps"] if dep in have]} if "deps" in entry else {})
+    text = HEADER + dump(named | {"stages": kept})
     changed = not DVC.exists() or DVC.read_text(encoding="utf-8") != text
     if changed:
         write_text(DVC, text)
     return carry() or changed
+
+
+def locked_paths() -> set[str]:
+    """Every path that dvc.lock has a hash of, whatever its stage is called."""
+    lock = yaml.safe_load(LOCK.read_text(encoding="utf-8"))["stages"] if LOCK.exists() else {}
+    return {out["path"] for stage in lock.values() for out in stage.get("outs", ())}
 
 
 def carry() -> bool:
@@ -122,7 +150,7 @@ def carry() -> bool:
             new[name] = {"cmd": stage.cmd, "outs": outs}
     if new == old:
         return False
-    write_text(LOCK, dump(lock | {"stages": new}))
+    write_text(LOCK, yaml.safe_dump(lock | {"stages": new}, sort_keys=False))
     return True
 
 

@@ -70,8 +70,8 @@ def check_pulled(cache: Path, locked: Mapping[str, Mapping[str, Any]]) -> None:
             for damaged in (here, object_path(cache, md5)):
                 damaged.unlink(missing_ok=True)
             raise BadRecord(
-                f"{here} did not come as dvc.lock names it (MD5 {md5}): what the cache or the remote holds is damaged or was tampered with, "
-                f"so it was refused and removed here; run `dtr store pull` again, and where it stays so `snakemake -- {artifact}` makes it."
+                f"{here} did not come as dvc.lock names it (MD5 {md5}): the cache or the remote is damaged or was tampered with, so it was "
+                f"refused and removed here; run `dtr store pull` again, and where it stays so `snakemake -- {artifact}` makes it."
             )
 
 

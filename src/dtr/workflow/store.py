@@ -9,8 +9,6 @@ dtr store check               is the store whole, undamaged, and is no table too
 from __future__ import annotations
 
 import argparse
-import os
-import subprocess
 import sys
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
@@ -23,24 +21,12 @@ from dtr.provenance import read_json, write_json
 from dtr.workflow import cached, dvcfile, intact
 from dtr.workflow.adoption import adopt, content, from_cache, records
 from dtr.workflow.dvcfile import RECORDS, Stage
+from dtr.workflow.planned import late_files, run_tool
 from dtr.workflow.targets import Targets
 
 STORE = Path("store")
 LIMIT_MB = 60.0
 """Of one table, and of all that no table is made of. A clone carries the store."""
-
-
-def run_tool(*command: str) -> str:
-    """Run DVC or Snakemake without questions, statistics or network; its output. Raises MissingAssets with its last line."""
-    environment = {**os.environ, "DVC_NO_ANALYTICS": "1", "CI": "1"}
-    argv = [sys.executable, "-m", *command]
-    result = subprocess.run(argv, env=environment, stdin=subprocess.DEVNULL, text=True, capture_output=True, check=False)
-    if result.returncode:
-        last = (result.stderr.strip() or result.stdout.strip() or "no message").splitlines()[-1]
-        raise MissingAssets(
-            f"`{' '.join(command[:2])}` failed ({last}): check that store/ is checked out whole, or compute with `snakemake`."
-        )
-    return result.stdout
 
 
 def pull(tables: Collection[str] = (), remote: str = "") -> None:
@@ -76,33 +62,34 @@ def read_targets(config: str) -> Targets:
 
 
 def write(config: str = "") -> None:
-    """Bring dvc.yaml up to the configuration and its sheets; hashes in dvc.lock follow their paths."""
+    """Bring dvc.yaml up to the configuration and its sheets, as far as dvc.lock has the hashes; those follow their paths."""
     targets = read_targets(config or f"config/{dvcfile.scale()}.yaml")
-    changed = dvcfile.write(targets.scale, cached.stages(targets))
+    changed = dvcfile.write(targets.scale, cached.stages(targets), dvcfile.locked_paths())
     print(f"store: dvc.yaml {'is new' if changed else 'was up to date'}: {len(dvcfile.read_stages())} stages", file=sys.stderr)
 
 
 def push(partial: bool = False, config: str = "", remote: str = STORE.name) -> None:
-    """Put everything that dvc.yaml names into the store; with `partial` only the stages whose files are all here and up to date.
+    """Put all that the sheets name into the store; with `partial` only what is here and up to date, beside what is cached already.
 
     Raises MissingAssets or BadRecord when it is not all there and up to date.
     """
-    write(config)
-    stages = dvcfile.read_stages()
-    stages.pop(RECORDS)
+    config = config or f"config/{dvcfile.scale()}.yaml"
+    targets = read_targets(config)
+    named = cached.stages(targets)
+    stages = dvcfile.parse({"vars": [{"scale": targets.scale}], "stages": named})
+    index = Path(stages.pop(RECORDS).outs[0])
     here = {name: stage for name, stage in stages.items() if all(Path(path).exists() for path in (*stage.outs, *stage.deps))}
-    if not (here if partial else stages):
-        raise MissingAssets("nothing that dvc.yaml names is here: run `snakemake -- results/table1.csv` first.")
-    late = pending(here, f"config/{dvcfile.scale()}.yaml" if not config else config)
-    missing = [name for name in stages if name not in here]
+    missing, late = [name for name in stages if name not in here], pending(here, config)
     if not partial and (missing or late):
         raise BadRecord(
-            f"not everything that dvc.yaml names is here and up to date (first {(missing + late)[0]}): look at `snakemake -n`, run it, or "
+            f"not everything that the sheets name is here and up to date (first {(missing + late)[0]}): look at `snakemake -n`, run it, or "
             "cache what is finished with `dtr store push --partial`."
         )
     here = {name: stage for name, stage in here.items() if name not in late}
+    if not here:
+        raise MissingAssets("nothing that the sheets name is here and up to date: run `snakemake -- results/table1.csv` first.")
     outs = [Path(out) for stage in here.values() for out in stage.outs]
-    index = Path(f"artifacts/{dvcfile.scale()}/records.json")
+    dvcfile.write(targets.scale, named, {*dvcfile.locked_paths(), *map(str, outs), str(index)})
     entries = cached_elsewhere(index, outs, remote) | {
         artifact: {"content": content(Path(artifact)), "record": record}
         for artifact, record in records()
@@ -122,10 +109,7 @@ def push(partial: bool = False, config: str = "", remote: str = STORE.name) -> N
 def pending(here: Mapping[str, Stage], config: str) -> list[str]:
     """The stages of which Snakemake would make something again. Raises MissingAssets when it cannot plan."""
     targets = [target for stage in here.values() for target in stage.targets]
-    if not targets:
-        return []
-    lines = run_tool("snakemake", "--configfile", config, "--summary", "--", *targets).splitlines()
-    late = {line.split("\t")[0] for line in lines if line.endswith("\tupdate pending")}
+    late = set(late_files(config, targets)) if targets else set()
     return [name for name, stage in here.items() if late & {*stage.targets, *stage.outs}]
 
 
@@ -145,12 +129,12 @@ def lies_in(outs: Iterable[Path], artifact: str) -> bool:
 
 
 def sizes_mb() -> dict[str, float]:
-    """Table -> megabytes of all that it is made of; what several tables share counts in each. The rest under no name."""
+    """Table -> megabytes of all that it is made of (what several tables share counts in each); what no table is made of has no name."""
     locked, stages = dvcfile.read_lock(), dvcfile.read_stages()
     rest, found = dict(stages), {}
-    for table in dvcfile.tables():
-        own = dvcfile.made_of([table]) if stages[table].outs[0].startswith("results/") and "/cells/" in stages[table].outs[0] else {}
-        own = own or {table: stages[table]}
+    for table in [name for name, stage in stages.items() if stage.deps]:
+        parts = {name for name, stage in stages.items() if not stage.deps and {*stage.outs} & {*stages[table].deps}}
+        own = {name: stages[name] for name in (table, *parts)}
         rest = {name: stage for name, stage in rest.items() if name not in own}
         found[table] = size_mb(locked, own.values())
     return found | {"": size_mb(locked, rest.values())}
@@ -182,7 +166,9 @@ def add_parser(verbs: Any) -> None:
     p.add_argument("action", choices=["pull", "write", "push", "check"], help="what to do: see docs/cache.md")
     p.add_argument("tables", nargs="*", help="pull: these tables alone (`report`: figures, verdicts and page), with all they are made of")
     p.add_argument("--partial", action="store_true", help="push: only the stages of dvc.yaml whose files are all here and up to date")
-    p.add_argument("--config", default="", help="write, push: the configuration whose tables are cached (default: that of dvc.yaml's scale)")
+    p.add_argument(
+        "--config", default="", help="write, push: the configuration whose tables are cached (default: that of dvc.yaml's scale)"
+    )
     p.add_argument("--remote", default="", help="a DVC remote (pull: its default one; push: the repository's own store/)")
     p.set_defaults(run=run)
 

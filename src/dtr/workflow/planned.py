@@ -1,0 +1,29 @@
+"""What Snakemake would make, asked of Snakemake itself: it alone knows what is missing, newer, or of other parameters."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterable
+
+from dtr.errors import MissingAssets
+
+
+def run_tool(*command: str) -> str:
+    """Run DVC or Snakemake without questions, statistics or network; its output. Raises MissingAssets with its last line."""
+    environment = {**os.environ, "DVC_NO_ANALYTICS": "1", "CI": "1"}
+    argv = [sys.executable, "-m", *command]
+    result = subprocess.run(argv, env=environment, stdin=subprocess.DEVNULL, text=True, capture_output=True, check=False)
+    if result.returncode:
+        last = (result.stderr.strip() or result.stdout.strip() or "no message").splitlines()[-1]
+        raise MissingAssets(
+            f"`{' '.join(command[:2])}` failed ({last}): check that store/ is checked out whole, or compute with `snakemake`."
+        )
+    return result.stdout
+
+
+def late_files(config: str, targets: Iterable[str]) -> list[str]:
+    """The files that Snakemake would make for `targets`, in its order. Raises MissingAssets when it cannot plan them."""
+    lines = run_tool("snakemake", "--configfile", config, "--summary", "--", *targets).splitlines()
+    return [line.split("\t")[0] for line in lines if line.endswith("\tupdate pending")]
