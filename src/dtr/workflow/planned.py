@@ -11,14 +11,15 @@ from dtr.errors import MissingAssets
 
 
 def run_tool(*command: str) -> str:
-    """Run DVC or Snakemake without questions, statistics or network; its output. Raises MissingAssets with its last line."""
+    """Run DVC or Snakemake without questions, statistics or network; its output. Raises MissingAssets with what it says went wrong."""
     environment = {**os.environ, "DVC_NO_ANALYTICS": "1", "CI": "1"}
     argv = [sys.executable, "-m", *command]
     result = subprocess.run(argv, env=environment, stdin=subprocess.DEVNULL, text=True, capture_output=True, check=False)
     if result.returncode:
-        last = (result.stderr.strip() or result.stdout.strip() or "no message").splitlines()[-1]
+        lines = (result.stderr.strip() or result.stdout.strip() or "no message").splitlines()
+        said = next((line.removeprefix("ERROR:").strip() for line in lines if line.startswith("ERROR:")), lines[-1])
         raise MissingAssets(
-            f"`{' '.join(command[:2])}` failed ({last}): check that store/ is checked out whole, or compute with `snakemake`."
+            f"`{' '.join(command[:2])}` failed ({said}): check that store/ is checked out whole, or compute with `snakemake`."
         )
     return result.stdout
 

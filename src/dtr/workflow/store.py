@@ -25,6 +25,8 @@ from dtr.workflow.planned import late_files, run_tool
 from dtr.workflow.targets import Targets
 
 STORE = Path("store")
+RACES = 3
+"""How often a pull is tried again when another user of the same cache was in the way."""
 LIMIT_MB = 60.0
 """Of one table, and of all that no table is made of. A clone carries the store."""
 
@@ -43,9 +45,32 @@ def pull(tables: Collection[str] = (), remote: str = "") -> None:
         missing = sum(not Path(path).exists() for path in wanted)
         say = f"fetching {missing} of {len(locked)} cached artifacts" if missing else f"all {len(locked)} cached artifacts are here"
         print(f"store: {say}", file=sys.stderr)
-        run_tool("dvc", "pull", "--quiet", "--force", *(["--remote", remote] if remote else []), *wanted)
+        fetch(wanted, remote)
         intact.check_pulled(cache_folder(), {path: locked[path] for path in wanted})
     adopt(dvcfile.scale())
+
+
+def fetch(wanted: Collection[str], remote: str) -> None:
+    """Let DVC fetch. Raises MissingAssets, naming the first artifact that did not come.
+
+    DVC fails when another user puts the same object into a shared cache at the same moment; a moment later it finds it there.
+    """
+    try:
+        for again in range(RACES, -1, -1):
+            try:
+                run_tool("dvc", "pull", "--force", *(["--remote", remote] if remote else []), *wanted)
+                break
+            except MissingAssets as error:
+                if not again or "Permission denied" not in str(error):
+                    raise
+    except MissingAssets as error:
+        absent = [path for path in wanted if not Path(path).exists()]
+        if not absent:
+            raise
+        raise MissingAssets(
+            f"{absent[0]} ({len(absent)} of {len(wanted)} artifacts) is not in the cache or cannot be fetched: {error} "
+            f"`snakemake -- {absent[0]}` makes it."
+        ) from error
 
 
 def cache_folder() -> Path:
