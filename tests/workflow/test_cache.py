@@ -34,11 +34,17 @@ def origin(tmp_path_factory):
     return world
 
 
+def cloned(origin, folder):
+    """A shallow clone: nothing may rest on history."""
+    git(folder, "clone", "--quiet", "--depth", "1", origin.folder.as_uri(), "clone")
+    world = World(folder / "clone", origin.programs[:1])
+    assert not (world.folder / "artifacts").exists() and (world.folder / ".git/shallow").exists()
+    return world
+
+
 @pytest.fixture
 def clone(origin, tmp_path):
-    git(tmp_path, "clone", "--quiet", str(origin.folder), "clone")
-    world = World(tmp_path / "clone", origin.programs[:1])
-    assert not (world.folder / "artifacts").exists()
+    world = cloned(origin, tmp_path)
     world.run("dvc", "pull")
     return world
 
@@ -63,6 +69,13 @@ def test_after_a_pull_an_edit_reruns_exactly_what_depends_on_it(clone):
     clone.edit("config/smoke.yaml", "ema: 0.5", "ema: 0.75")
     assert clone.plan("--", TABLE) == {"recover": 7, **EVALUATION}
     clone.edit("config/smoke.yaml", "ema: 0.75", "ema: 0.5")
+    clone.edit("src/dtr/stages.py", '"rollout": Stage(1', '"rollout": Stage(2')
+    assert clone.plan("--", TABLE) == EVALUATION
+    clone.edit("src/dtr/stages.py", '"rollout": Stage(2', '"rollout": Stage(1')
+    clone.edit("envs/lock.txt", "\nmujoco==", "\nmujoco==9")
+    assert clone.plan("--", TABLE) == {"demonstrate": 3, "checkpoint": 1, "plan": 7, "cost": 7, "cost_cell": 14, "recover": 7, **EVALUATION}
+    clone.edit("envs/lock.txt", "\nmujoco==9", "\nmujoco==")
+    clone.edit("envs/lock.txt", "\nruff==", "\nruff==9")
     assert clone.plan("--", TABLE) == {}
 
 
@@ -78,9 +91,28 @@ def test_after_a_pull_a_new_row_is_all_that_runs(clone):
     assert clone.plan("--", SCORE.replace("gateprobe", "leave_one_out")) == {"score": 1}
 
 
+def test_one_table_alone_is_pulled_and_plans_nothing(origin, tmp_path):
+    clone = cloned(origin, tmp_path)
+    clone.run("dtr", "store", "pull", "table1")
+    assert clone.plan("--", TABLE) == {}
+    assert not (clone.folder / "results/table5.csv").exists() and not [*(clone.folder / "artifacts").rglob("latency*.json")]
+    clone.run("dvc", "pull", "--with-deps", "table5", "records")
+    assert clone.plan("--", "results/table5.csv") == {}
+
+
+def test_dvc_repro_does_what_snakemake_does(clone):
+    clone.edit("config/smoke.yaml", "settle_steps: 2", "settle_steps: 3")
+    clone.run("dvc", "repro", "table1")
+    assert clone.plan("--", TABLE) == {}
+    gone = "artifacts/smoke/openvla_oft/none/four.recover/seed0/rollouts/closed-n2/embedded_spatial.jsonl"
+    before = (clone.folder / gone).read_bytes()
+    (clone.folder / gone).unlink()
+    clone.run("dvc", "repro", "--single-item", "rollouts@none-embedded_spatial")
+    assert (clone.folder / gone).read_bytes() == before
+
+
 def test_an_edit_before_the_pull_is_seen_too(origin, tmp_path):
-    git(tmp_path, "clone", "--quiet", str(origin.folder), "clone")
-    clone = World(tmp_path / "clone", origin.programs[:1])
+    clone = cloned(origin, tmp_path)
     clone.edit("config/smoke.yaml", "settle_steps: 2", "settle_steps: 3")
     clone.run("dtr", "store", "pull")
     assert clone.plan("--", TABLE) == EVALUATION
@@ -112,7 +144,7 @@ def test_what_was_made_or_edited_here_survives_a_pull(clone):
 def test_a_newer_cache_replaces_the_older_one(origin, clone):
     assert clone.plan("--", TABLE) == {}
     origin.edit("config/smoke.yaml", "settle_steps: 2", "settle_steps: 4")
-    origin.snakemake("--", TABLE, SCORE)
+    origin.snakemake("--", *REPORT, SCORE)
     origin.run("dtr", "store", "push")
     git(origin.folder, "add", "--all")
     git(origin.folder, "commit", "--quiet", "--message", "newer")
@@ -124,8 +156,9 @@ def test_a_newer_cache_replaces_the_older_one(origin, clone):
 def test_make_table1_rolls_out_here_and_touches_nothing_cached(clone):
     make = ("make", "--assume-old=setup", "table1", "CONFIG=config/smoke.yaml")
     clone.run(*make, "TRIALS=1")
-    times = {path: path.stat().st_mtime_ns for path in (clone.folder / "artifacts").rglob("*.jsonl")}
-    assert sum(time == CACHED_S * 10**9 for time in times.values()) == sum("/closed-n2/" in str(path) for path in times) == 14
+    records = [path for path in (clone.folder / "artifacts").rglob("*.jsonl") if "/rollouts/" in str(path)]
+    times = {path: path.stat().st_mtime_ns for path in records}
+    assert sum(time == CACHED_S * 10**9 for time in times.values()) == sum("/closed-n2/" in str(path) for path in times) == 20
     assert sum("/closed-n1-live/" in str(path) for path in times) == 14
     assert "Nothing to be done" in clone.run(*make, "TRIALS=1")
     clone.run(*make, "FRESH=1")
