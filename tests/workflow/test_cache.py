@@ -27,7 +27,7 @@ def origin(tmp_path_factory):
     assert "up to date" in world.run("dtr", "store", "push", check=False)  # nothing is made yet
     world.snakemake("--", *REPORT, SCORE)
     said = world.run("dtr", "store", "push")
-    assert "commit store/, dvc.yaml and dvc.lock" in said
+    assert "commit store/, dvc.yaml, dvc.lock and docs/coverage.md" in said
     git(world.folder, "init", "--quiet")
     git(world.folder, "add", "--all")
     git(world.folder, "commit", "--quiet", "--message", "world")

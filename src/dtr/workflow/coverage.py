@@ -15,7 +15,7 @@ from dtr.errors import BadConfig
 from dtr.provenance import write_text
 from dtr.workflow import cached, dvcfile, paths
 from dtr.workflow.estimate import Estimator, summed
-from dtr.workflow.store import read_targets
+from dtr.workflow.planned import read_targets
 from dtr.workflow.targets import Targets
 
 ITEMS, PAGE = Path("config/experiments/coverage.tsv"), Path("docs/coverage.md")

@@ -24,10 +24,9 @@ from dtr.report.reported import reported
 from dtr.sim.perturbations.variant import split
 from dtr.sim.suites import task_count
 from dtr.workflow import paths, rates
-from dtr.workflow.planned import late_files
+from dtr.workflow.planned import late_files, read_targets
 from dtr.workflow.rates import Rate, Run
 from dtr.workflow.resources import BLOCKS, FLOAT, Size, frames, pictures_mb, planned, size_of_model, training_mb, training_s
-from dtr.workflow.store import read_targets
 from dtr.workflow.targets import METHODS, Targets
 
 PATTERNS = {

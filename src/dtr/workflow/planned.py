@@ -1,4 +1,4 @@
-"""What Snakemake would make, asked of Snakemake itself: it alone knows what is missing, newer, or of other parameters."""
+"""What Snakemake would make of a configuration, asked of Snakemake itself: it alone knows what is missing, newer, or of other parameters."""
 
 from __future__ import annotations
 
@@ -6,8 +6,12 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterable
+from pathlib import Path
 
-from dtr.errors import MissingAssets
+import yaml
+
+from dtr.errors import BadConfig, MissingAssets
+from dtr.workflow.targets import Targets
 
 
 def run_tool(*command: str) -> str:
@@ -28,3 +32,11 @@ def late_files(config: str, targets: Iterable[str]) -> list[str]:
     """The files that Snakemake would make for `targets`, in its order. Raises MissingAssets when it cannot plan them."""
     lines = run_tool("snakemake", "--configfile", config, "--summary", "--", *targets).splitlines()
     return [line.split("\t")[0] for line in lines if line.endswith("\tupdate pending")]
+
+
+def read_targets(config: str) -> Targets:
+    """What a configuration can build. Raises BadConfig when it cannot be read."""
+    try:
+        return Targets(yaml.safe_load(Path(config).read_text(encoding="utf-8")))
+    except (OSError, yaml.YAMLError) as error:
+        raise BadConfig(f"expected a configuration at {config}, but it cannot be read ({error}): name one of config/*.yaml.") from error

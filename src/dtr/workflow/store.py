@@ -14,15 +14,12 @@ from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from dtr.errors import BadConfig, BadRecord, MissingAssets
 from dtr.provenance import read_json, write_json
-from dtr.workflow import cached, dvcfile, intact
+from dtr.workflow import cached, coverage, dvcfile, intact
 from dtr.workflow.adoption import adopt, content, from_cache, records
 from dtr.workflow.dvcfile import RECORDS, Stage
-from dtr.workflow.planned import late_files, run_tool
-from dtr.workflow.targets import Targets
+from dtr.workflow.planned import late_files, read_targets, run_tool
 
 STORE = Path("store")
 RACES = 3
@@ -78,14 +75,6 @@ def cache_folder() -> Path:
     return Path(run_tool("dvc", "cache", "dir").strip())
 
 
-def read_targets(config: str) -> Targets:
-    """What a configuration can build. Raises BadConfig when it cannot be read."""
-    try:
-        return Targets(yaml.safe_load(Path(config).read_text(encoding="utf-8")))
-    except (OSError, yaml.YAMLError) as error:
-        raise BadConfig(f"expected a configuration at {config}, but it cannot be read ({error}): name one of config/*.yaml.") from error
-
-
 def write(config: str = "") -> None:
     """Bring dvc.yaml up to the configuration and its sheets, as far as dvc.lock has the hashes; those follow their paths."""
     targets = read_targets(config or f"config/{dvcfile.scale()}.yaml")
@@ -127,7 +116,9 @@ def push(partial: bool = False, config: str = "", remote: str = STORE.name) -> N
     said = f"store: {len(entries)} artifacts{absent}"
     if remote == STORE.name:
         intact.prune(STORE, dvcfile.read_lock())
-        said += f", {check():.1f} MB; commit store/, dvc.yaml and dvc.lock"
+        if coverage.PAGE.exists():
+            coverage.write()
+        said += f", {check():.1f} MB; commit store/, dvc.yaml, dvc.lock and {coverage.PAGE}"
     print(said)
 
 
