@@ -13,11 +13,8 @@ from dtr.report.readme import BEGIN, END, TABLE, block, fill, present
 from dtr.workflow.dvcfile import read_lock
 
 ROOT = Path(__file__).resolve().parents[2]
-DOCUMENTS = [
-    "README.md",
-    "CONTRIBUTING.md",
-    *(f"docs/{name}.md" for name in ("architecture", "metrics", "reproducibility", "pitfalls", "cache")),
-]
+NAMES = ("architecture", "metrics", "reproducibility", "pitfalls", "cache")
+DOCUMENTS = ["README.md", "CONTRIBUTING.md", *(f"docs/{name}.md" for name in NAMES)]
 
 
 def test_a_table_is_put_between_the_marks() -> None:

@@ -126,6 +126,12 @@ def test_a_dry_run_of_the_whole_paper_is_quick(tmp_path):
     assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 20
 
 
+def test_an_estimate_of_what_nothing_makes_is_one_sentence(world):
+    said = world.run("python", "-m", "dtr.cli", "estimate", "results/tabel1.csv", "--config", "config/smoke.yaml", check=False)
+    assert "No rule to produce results/tabel1.csv" in said and "correct the target" in said and said.count("\n") == 1
+    assert "nothing that takes longer" in world.run("python", "-m", "dtr.cli", "estimate", TABLE, "--config", "config/smoke.yaml")
+
+
 def test_a_live_sample_is_apart_from_the_full_table(world):
     live = {"rollout": 14, "cost_cell": 14, "success_cell": 21, "table": 1, "show": 1}
     assert world.plan("--", "results/live-n1/table1.csv") == live

@@ -194,6 +194,8 @@ def stages(targets: Targets) -> dict[str, dict[str, object]]:
     return found
 
 
+STARTS = {"pretraining", "demonstrations", "checkpoint", "imported", "records"}
+"""What every arm starts from, and Snakemake's records: counted by itself, not in a table."""
 DEFAULT = "embedded"
 """The scale that Snakemake builds without --configfile."""
 ORDER = (

@@ -1,4 +1,4 @@
-"""What Snakemake would make of a configuration, asked of Snakemake itself: it alone knows what is missing, newer, or of other parameters."""
+"""What Snakemake would make, asked of Snakemake itself: it alone knows what is missing, newer, or of other parameters."""
 
 from __future__ import annotations
 
@@ -13,8 +13,11 @@ import yaml
 from dtr.errors import BadConfig, MissingAssets
 from dtr.workflow.targets import Targets
 
+BRING = "check that store/ is checked out whole, or compute with `snakemake`."
+CORRECT = "correct the target or the configuration; `snakemake -n` says more."
 
-def run_tool(*command: str) -> str:
+
+def run_tool(*command: str, remedy: str = BRING) -> str:
     """Run DVC or Snakemake without questions, statistics or network; its output. Raises MissingAssets with what it says went wrong."""
     environment = {**os.environ, "DVC_NO_ANALYTICS": "1", "CI": "1"}
     argv = [sys.executable, "-m", *command]
@@ -22,15 +25,13 @@ def run_tool(*command: str) -> str:
     if result.returncode:
         lines = (result.stderr.strip() or result.stdout.strip() or "no message").splitlines()
         said = next((line.removeprefix("ERROR:").strip() for line in lines if line.startswith("ERROR:")), lines[-1])
-        raise MissingAssets(
-            f"`{' '.join(command[:2])}` failed ({said}): check that store/ is checked out whole, or compute with `snakemake`."
-        )
+        raise MissingAssets(f"`{' '.join(command[:2])}` failed ({said.rstrip('.')}): {remedy}")
     return result.stdout
 
 
 def late_files(config: str, targets: Iterable[str]) -> list[str]:
     """The files that Snakemake would make for `targets`, in its order. Raises MissingAssets when it cannot plan them."""
-    lines = run_tool("snakemake", "--configfile", config, "--summary", "--", *targets).splitlines()
+    lines = run_tool("snakemake", "--configfile", config, "--summary", "--", *targets, remedy=CORRECT).splitlines()
     return [line.split("\t")[0] for line in lines if line.endswith("\tupdate pending")]
 
 

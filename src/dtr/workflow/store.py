@@ -22,10 +22,11 @@ from dtr.workflow.dvcfile import RECORDS, Stage
 from dtr.workflow.planned import late_files, read_targets, run_tool
 
 STORE = Path("store")
+NAMELESS = "what all tables start from"
 RACES = 3
 """How often a pull is tried again when another user of the same cache was in the way."""
 LIMIT_MB = 60.0
-"""Of one table, and of all that no table is made of. A clone carries the store."""
+"""Of the arms and numbers of one table, and of all that tables start from. A clone carries the store."""
 
 
 def pull(tables: Collection[str] = (), remote: str = "") -> None:
@@ -145,11 +146,12 @@ def lies_in(outs: Iterable[Path], artifact: str) -> bool:
 
 
 def sizes_mb() -> dict[str, float]:
-    """Table -> megabytes of all that it is made of (what several tables share counts in each); what no table is made of has no name."""
+    """Table -> megabytes of its own arms and numbers; what several tables share counts in each, what all start from under no name."""
     locked, stages = dvcfile.read_lock(), dvcfile.read_stages()
     rest, found = dict(stages), {}
+    arms = {name: stage for name, stage in stages.items() if not stage.deps and name.split("@")[0] not in cached.STARTS}
     for table in [name for name, stage in stages.items() if stage.deps]:
-        parts = {name for name, stage in stages.items() if not stage.deps and {*stage.outs} & {*stages[table].deps}}
+        parts = {name for name, stage in arms.items() if {*stage.outs} & {*stages[table].deps}}
         own = {name: stages[name] for name in (table, *parts)}
         rest = {name: stage for name, stage in rest.items() if name not in own}
         found[table] = size_mb(locked, own.values())
@@ -169,7 +171,7 @@ def check() -> float:
     for table, size in sizes_mb().items():
         if size > LIMIT_MB:
             raise BadRecord(
-                f"{table or 'what no table is made of'} has {size:.1f} MB in {STORE}/, more than the {LIMIT_MB:.0f} that a clone should "
+                f"{table or NAMELESS} has {size:.1f} MB in {STORE}/, more than the {LIMIT_MB:.0f} that a clone should "
                 "carry of one table: let fewer of its arms run at this scale (column `scales` of its sheet)."
             )
     intact.check_store(STORE, dvcfile.read_lock())
@@ -196,7 +198,7 @@ def run(args: argparse.Namespace) -> None:
     if args.tables and args.action != "pull":
         raise BadConfig(f"`dtr store {args.action}` takes no tables, got {' '.join(args.tables)}: leave them out.")
     if args.action == "check":
-        print(f"store: {check():.1f} MB" + "".join(f", {table or 'the rest'} {size:.1f}" for table, size in sizes_mb().items()))
+        print(f"store: {check():.1f} MB" + "".join(f", {table or NAMELESS} {size:.1f} MB" for table, size in sizes_mb().items()))
     elif args.action == "push":
         push(args.partial, args.config, args.remote or STORE.name)
     elif args.action == "write":
