@@ -43,6 +43,8 @@ VERBS: dict[str, tuple[str, str]] = {
     "verdict": ("dtr.report.verdict", "hold every claim of the paper against our cells and against its own numbers"),
     "figure": ("dtr.report.figure", "draw one figure (PNG and PDF) from records and cells"),
     "report": ("dtr.report.page", "write one self-contained page with every table, figure and verdict and what they rest on"),
+    "estimate": ("dtr.workflow.estimate", "say what a target costs in GPU-hours, wall time and disk before anything runs"),
+    "coverage": ("dtr.workflow.coverage", "write docs/coverage.md: what of the paper is run, what the rest would cost"),
     "parity": ("dtr.parity", "compare our policy classes with golden values of the official code"),
     "assets": ("dtr.sim.assets", "where LIBERO's meshes and textures come from, and whether a folder holds all of them"),
     "sim-check": ("dtr.sim_check", "check pins, assets, settling scenes, golden frames and stepping of suites, perturbed or not"),

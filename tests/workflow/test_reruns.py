@@ -5,8 +5,11 @@ The tests share one world in which everything has been made.
 """
 
 import os
+import re
+import resource
 
 import pytest
+import yaml
 from world import World
 
 TABLE = "results/table1.csv"
@@ -107,6 +110,26 @@ def test_unknown_names_are_refused(world):
 def test_the_paper_s_scale_plans(world):
     text = world.run("snakemake", "--configfile", "config/paper.yaml", "--dry-run", "--", TABLE)
     assert "fetch_policy" in text and "rollout                    28" in text
+
+
+def test_a_dry_run_of_the_whole_paper_is_quick(tmp_path):
+    """Every table, all suites, three seeds an arm: at most 20 s of a processor (11 here), so that a look costs nothing."""
+    world = World.copy(tmp_path)
+    for sheet in (tmp_path / "config/experiments").glob("table*.tsv"):
+        sheet.write_text(re.sub(r"\t0\t(closed|plus)", r"\t0,1,2\t\1", sheet.read_text()))
+    tables = yaml.safe_load((tmp_path / "config/paper.yaml").read_text())["tables"]
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    asked = [f"results/{table}.csv" for table in tables]
+    said = world.run("snakemake", "--configfile", "config/paper.yaml", "--dry-run", "--quiet", "rules", "--", *asked, "results/report.html")
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert int(re.search(r"^total +(\d+)", said, re.MULTILINE).group(1)) > 3000
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 20
+
+
+def test_an_estimate_of_what_nothing_makes_is_one_sentence(world):
+    said = world.run("python", "-m", "dtr.cli", "estimate", "results/tabel1.csv", "--config", "config/smoke.yaml", check=False)
+    assert "No rule to produce results/tabel1.csv" in said and "correct the target" in said and said.count("\n") == 1
+    assert "nothing that takes longer" in world.run("python", "-m", "dtr.cli", "estimate", TABLE, "--config", "config/smoke.yaml")
 
 
 def test_a_live_sample_is_apart_from_the_full_table(world):
