@@ -39,6 +39,7 @@ from dtr.policies.bounds import FloatArray, Statistics
 from dtr.policies.processor import HALF, Processor, affine, pad_ids
 from dtr.policies.settings import optional
 from dtr.policies.tokenizer import Tokenizer
+from dtr.robots import robot
 
 EPSILON = 1e-6
 BINS = 256
@@ -143,7 +144,8 @@ class FlowProcessor(Processor):
     def actions(self, normalised: Tensor) -> FloatArray:
         """(B, C, D) -> (B, C, A): the first A dimensions, restored; nothing is done to the gripper unless `gripper` says so."""
         numbers = normalised[..., : self.action_dim].detach().cpu().numpy()
-        a = np.clip(self.actions_bounds.restore(numbers, epsilon=EPSILON), -1, 1)
+        a, limit = self.actions_bounds.restore(numbers, epsilon=EPSILON), robot(self.robot).limit
+        a = a if limit is None else np.clip(a, -limit, limit)
         if self.gripper == "sign":
             a[..., -1] = np.sign(a[..., -1])
         return a
