@@ -1,4 +1,5 @@
-"""What the numbers of each robot mean. Lengths do not tell: eight numbers may end in an axis-angle and two fingers, or in a quaternion and one.
+"""What the numbers of each robot mean. Lengths do not tell it: eight numbers may be a position, an axis-angle and two fingers, or
+a position, a quaternion and one.
 
 So a policy says which robot it speaks of, a simulator or server which one it is, and a pair that differs is refused instead of scoring low.
 """

@@ -54,12 +54,13 @@ class turn_switch:
         self.joints = np.array(action)
         self.eval_success = bool(self.check_success())
 ''',
-    "description/utils/generate_episode_instructions.py": '''
+    "description/utils/generate_episode_instructions.py": """
 def generate_episode_descriptions(task, episodes, most):
     return [{"seen": ["no"], "unseen": [f"turn the switch {e['{A}']}", f"flip the switch {e['{A}']}"]} for e in episodes]
-''',
+""",
     "task_config/demo_clean.yml": "embodiment: [aloha]\ncamera: {head_camera_type: D435}\ndomain_randomization: {cluttered_table: false}\n",
-    "task_config/demo_randomized.yml": "embodiment: [aloha]\ncamera: {head_camera_type: D435}\ndomain_randomization: {cluttered_table: true}\n",
+    "task_config/demo_randomized.yml": "embodiment: [aloha]\ncamera: {head_camera_type: D435}\n"
+    "domain_randomization: {cluttered_table: true}\n",
     "task_config/_camera_config.yml": "D435: {w: 320, h: 240, fovy: 37}\n",
     "task_config/_embodiment_config.yml": "aloha: {file_path: ./assets/embodiments/aloha/}\n",
     "task_config/_eval_step_limit.yml": "turn_switch: 12\n",

@@ -27,7 +27,17 @@ def adapter(*words: object) -> subprocess.Popen[str]:
 @pytest.fixture
 def frozen(tmp_path: Path) -> Path:
     process = adapter(
-        "freeze", "--root", checkout(tmp_path / "twin"), "--task", "turn_switch", "--setting", "hard", "--states", 4, "--out", tmp_path / "f.json"
+        "freeze",
+        "--root",
+        checkout(tmp_path / "twin"),
+        "--task",
+        "turn_switch",
+        "--setting",
+        "hard",
+        "--states",
+        4,
+        "--out",
+        tmp_path / "f.json",
     )
     _, said = process.communicate(timeout=60)
     assert process.returncode == 0, said
@@ -40,7 +50,7 @@ def test_scenes_are_those_that_the_expert_solves_in_words_that_are_drawn_once(fr
     # 100000 is 1 modulo 9, so it falls over; 100003 has no plan; of 100006 the plan failed.
     assert seeds == [100001, 100002, 100004, 100005]
     for seed, scene in zip(seeds, written["scenes"], strict=True):
-        drawn = np.random.RandomState(seed).choice([f"turn the switch {seed}", f"flip the switch {seed}"])  # noqa: NPY002
+        drawn = np.random.RandomState(seed).choice([f"turn the switch {seed}", f"flip the switch {seed}"])
         assert scene["instruction"] == drawn
     assert (written["setting"], written["max_steps"], len(written["revision"])) == ("hard", 12, 40)
 
@@ -96,5 +106,7 @@ def test_the_adapter_imports_nothing_of_ours_but_the_wire() -> None:
     """Its environment has RoboTwin's packages, and neither torch of ours nor MuJoCo."""
     code = "import sys, dtr.foreign.robotwin; print(sorted(m for m in sys.modules if m.split('.')[0] in ('torch', 'mujoco', 'robosuite')))"
     code += "; print(sorted({m.split('.')[1] for m in sys.modules if m.startswith('dtr.')}))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(SOURCE)}, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(SOURCE)}, check=True
+    )
     assert done.stdout.splitlines() == ["[]", "['errors', 'foreign', 'robots', 'wire']"]

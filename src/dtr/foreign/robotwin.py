@@ -107,7 +107,9 @@ def solvable(env: Any, given: Mapping[str, Any], describe: Callable[[Any], str])
     found = 0
     for seed in range(FIRST_SEED, sys.maxsize):
         if seed - FIRST_SEED > MOST_SKIPPED + 10 * found:
-            raise BadConfig(f"RoboTwin's expert solved {found} of {seed - FIRST_SEED} scenes of {given['task_name']}: see its assets and planner.")
+            raise BadConfig(
+                f"RoboTwin's expert solved {found} of {seed - FIRST_SEED} scenes of {given['task_name']}: see its assets and planner."
+            )
         try:
             env.setup_demo(now_ep_num=found, seed=seed, is_test=True, **given)
             info = env.play_once()
@@ -153,7 +155,9 @@ class RoboTwin:
     def reset(self, task: str, state: int, seed: int, settle_steps: int, image_size: int) -> None:
         """Build the scene; it has come to rest when RoboTwin hands it over. The protocol's seed is not used: a scene has its own."""
         if settle_steps or image_size != IMAGE_SIZE:
-            raise BadConfig(f"RoboTwin needs settle_steps 0 and image_size {IMAGE_SIZE} in the protocol, got {settle_steps} and {image_size}.")
+            raise BadConfig(
+                f"RoboTwin needs settle_steps 0 and image_size {IMAGE_SIZE} in the protocol, got {settle_steps} and {image_size}."
+            )
         from envs.utils.create_actor import UnStableError
 
         self.halt()

@@ -15,7 +15,8 @@ from dtr.sim.suites import Suite, Task, initial_states, suite, suite_digest
 @dataclass(frozen=True)
 class Arena:
     """`states` of a task (N, ...), one row an initial state; `factory` builds what plays a task, `most` of them at a time (0: any number);
-    `scenes` changes when results are not comparable any more; `told`: (task, initial state) -> instruction, where a robot's tasks have several."""
+    `scenes` changes when results are not comparable any more; `told`: (task, initial state) -> instruction, where a
+    robot's tasks have several."""
 
     suite: Suite
     states: Callable[[Task], Array]

@@ -51,7 +51,7 @@ def build_inference(
 ) -> Inference:
     """One thread and deterministic kernels. Raises BadConfig when policy, protocol and `robot` (`dtr.robots`) do not fit."""
     if processor.robot != robot:
-        raise BadConfig(f"this policy speaks of the robot {processor.robot}, but what is played here moves {robot}: use a policy made for it.")
+        raise BadConfig(f"this policy speaks of the robot {processor.robot}, but {robot} is played here: use a policy made for it.")
     if protocol.chunk > processor.chunk:
         expected = f"at most {processor.chunk} executed actions a chunk"
         raise BadConfig(f"this policy predicts {expected}, but the protocol {protocol.name} has chunk={protocol.chunk}: lower it.")
@@ -81,8 +81,8 @@ def check_robot(processor: Processor, protocol: Protocol) -> None:
     numbers, arm = len(processor.proprio_bounds.mask), ROBOTS[DEFAULT]
     if (numbers, processor.action_dim) != (len(arm.state), len(arm.actions)):
         raise BadConfig(
-            f"LIBERO's arm gives {len(arm.state)} numbers (position, axis-angle, two fingers) and takes {len(arm.actions)}, but this policy "
-            f"reads {numbers} and gives {processor.action_dim}: it was made for another robot."
+            f"LIBERO's arm gives {len(arm.state)} numbers (position, axis-angle, two fingers) and takes {len(arm.actions)}, but this "
+            f"policy reads {numbers} and gives {processor.action_dim}: it was made for another robot."
         )
 
 
