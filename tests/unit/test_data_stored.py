@@ -169,7 +169,7 @@ def test_a_broken_picture_on_the_disk_says_where_it_is(tmp_path: Path) -> None:
     content[:40] = bytes(40)
     path.write_bytes(content)
     data = read_lerobot(tmp_path / "d", tmp_path, 0)
-    with pytest.raises(BadDemonstrations, match="picture 0 of frame 0 in .* does not read"):
+    with pytest.raises(BadDemonstrations, match=r"picture 0 of frame 0 in .* does not read"):
         data.images[[0]]
     assert stored.KEPT_BYTES == 4 * 2**30
 

@@ -77,6 +77,7 @@ class FlowProcessor(Processor):
         for what, value, known in (("place of the state", self.state, STATES), ("gripper", self.gripper, GRIPPERS)):
             if value not in known:
                 raise unknown(what, value, known)
+        robot(self.robot)
 
     def batch(self, images: NDArray[np.uint8] | Tensor, state: ArrayLike, instructions: Sequence[str]) -> Batch:
         """-> pixel_values (B, n, 3, S, S), input_ids and attention_mask (B, T), noise_seed (B,); `state` (B, state_dim) where it is a

@@ -13,6 +13,7 @@ import zipfile
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -79,9 +80,9 @@ def convert(suite: str, out: Path, folder: Path | None = None) -> int:
 def read_pickle(path: Path) -> np.ndarray:
     """The array of one of LIBERO's files; nothing in it is executed. Raises MissingAssets."""
     import torch
-    from numpy._core.multiarray import _reconstruct  # type: ignore[attr-defined]
+    from numpy._core.multiarray import _reconstruct
 
-    known = [(_reconstruct, "numpy.core.multiarray._reconstruct"), _reconstruct, np.ndarray, np.dtype, np.dtypes.Float64DType]
+    known: list[Any] = [(_reconstruct, "numpy.core.multiarray._reconstruct"), _reconstruct, np.ndarray, np.dtype, np.dtypes.Float64DType]
     try:
         with torch.serialization.safe_globals(known):
             return np.asarray(torch.load(path, weights_only=True))
