@@ -27,7 +27,7 @@ def draw(files: Sequence[Path]) -> Figure:
     columns = list(dict.fromkeys(line["column"] for line in lines))
     arms = list(dict.fromkeys((line["model"], line["setting"]) for line in lines))
     percent = {(line["model"], line["setting"], line["column"]): line["percent"] for line in lines}
-    figure = new_figure(1.6 + 1.3 * len(columns), 3.0)
+    figure = new_figure(max(5.2, 1.6 + 1.3 * len(columns)), 3.0)
     ax, bar = figure.subplots(), WIDTH / len(arms)
     for k, arm in enumerate(arms):
         for x, column in enumerate(columns):
