@@ -4,6 +4,7 @@ pins        the packages have their pinned versions
 assets      LIBERO's meshes and textures are LIBERO's (real suites only)
 settle      from every initial state of every task, objects come to rest where they were put, within TOLERANCE_M
 frames      the first picture of every suite is the golden one: byte for byte, or at least PSNR_DB (processors draw differently)
+orientation with --data: demonstrations show the scene as the golden picture does, not turned or mirrored
 stepping    our stepping gives robosuite's states, bit for bit, plain and under the perturbations that change the start
 """
 
@@ -43,6 +44,7 @@ def add_parser(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     p.add_argument("--checks", nargs="+", default=list(CHECKS), choices=list(CHECKS), help="default: all")
     p.add_argument("--tasks", type=int, default=None, help="only the first tasks of each suite")
     p.add_argument("--states", type=int, default=TRIALS, help=f"only the first initial states of each task (default: {TRIALS})")
+    p.add_argument("--data", type=Path, help="a LeRobot data set of the suites: does it show them as they are drawn here?")
     p.add_argument("--record", action="store_true", help="maintainers: write the golden frames of these suites anew")
     p.set_defaults(run=run)
 
@@ -74,6 +76,8 @@ def findings(args: argparse.Namespace) -> Iterator[Finding]:
         chosen = replace(whole, tasks=whole.tasks[: args.tasks])
         for check in args.checks:
             yield CHECKS[check](chosen, args.states)
+        if args.data is not None:
+            yield orientation(whole, args.data)
 
 
 def assets(tasks: Suite, states: int) -> Finding:
@@ -152,6 +156,25 @@ def frames(tasks: Suite, states: int) -> Finding:
     quality = psnr(found, expected)
     remedy = f"expected at least {PSNR_DB:.0f} dB: another MuJoCo, another driver, or other files"
     return Finding("frames", quality >= PSNR_DB, f"{tasks.name}: not byte for byte, PSNR {quality:.1f} dB", remedy)
+
+
+def orientation(tasks: Suite, data: Path) -> Finding:
+    """Demonstrations stand as the golden picture of the suite does."""
+    from dtr.data.checks import orientation as stands
+    from dtr.data.lerobot import read_lerobot
+
+    path = GOLDEN / f"{tasks.name}.npz"
+    if not path.is_file():
+        return Finding("orientation", False, f"{tasks.name}: no golden frame has been recorded", "record it with --record", False)
+    with np.load(path) as arrays:
+        reference = arrays["frame"]
+    read = read_lerobot(data)
+    firsts = np.unique(read.episode, return_index=True)[1][:20]
+    said = [stands(read.images[firsts][:, camera], reference[camera]) for camera in range(len(reference))]
+    upright = all(how == "as it is" for how in said)
+    return Finding(
+        "orientation", upright, f"{data}: agent view {said[0]}, wrist view {said[1]}", "turn its pictures before training on them"
+    )
 
 
 def psnr(a: np.ndarray, b: np.ndarray) -> float:

@@ -46,7 +46,7 @@ def test_the_manifest_is_whole():
 
 
 def test_a_complete_copy_is_official(folder, capsys):
-    assets.run(argparse.Namespace(folder=None))
+    assets.run(argparse.Namespace(folder=None, states=None))
     assert "official: all 2 files" in capsys.readouterr().out
     assert assets.mark("libero_goal") is None and assets.mark("embedded_goal") is None
 
@@ -56,14 +56,14 @@ def test_a_partial_or_changed_copy_is_a_stand_in(folder, capsys, damage, said):
     file = folder / "b/c.obj"
     file.unlink() if damage == "missing" else file.write_bytes(b"v 1 0 0\n")
     with pytest.raises(MissingAssets, match=r"is no complete copy .*clone .*check out [0-9a-f]{40}"):
-        assets.run(argparse.Namespace(folder=None))
+        assets.run(argparse.Namespace(folder=None, states=None))
     assert said in capsys.readouterr().out
     assert assets.mark("libero_goal") == "stand-in" and assets.mark("embedded_goal") is None
 
 
 def test_without_a_folder_it_says_how_to_get_them(monkeypatch, capsys):
     monkeypatch.delenv(ASSETS_VARIABLE, raising=False)
-    assets.run(argparse.Namespace(folder=None))
+    assets.run(argparse.Namespace(folder=None, states=None))
     assert f"set {ASSETS_VARIABLE} to its folder libero/libero/assets" in capsys.readouterr().out
 
 

@@ -15,11 +15,17 @@ from test_report import ARM, BASELINE, PROTOCOL, build, files
 
 from dtr import cli
 from dtr.cost import config_digest
+from dtr.dropping.cut import parse_cut
 from dtr.dropping.plan import resolve, write_plan
 from dtr.dropping.scores import BlockScore, Score, write_score
+from dtr.foreign.robotwin import SETTINGS
 from dtr.policies.registry import skeleton
 from dtr.provenance import read_json, sha256_file, write_json
+from dtr.report.cell import read_cell
 from dtr.report.figures.failures import choose
+from dtr.report.figures.reported import draw as reported_figure
+from dtr.report.figures.strength import levels
+from dtr.report.reported import read_reported
 from dtr.rollout.episode import Episode, read_episodes, write_episodes
 
 ROOT = Path(__file__).parents[2]
@@ -201,3 +207,35 @@ def test_a_table_that_contradicts_its_cells_makes_no_page(place: Path, tmp_path:
     (tmp_path / "table1.csv").write_text((place / "table1.csv").read_text().replace("0.875", "0.975"))
     assert cli.run(["report", "--tables", str(tmp_path / "table1.csv"), "--out", str(tmp_path / "report.html")]) == 2
     assert "make the table again" in capsys.readouterr().err
+
+
+def test_success_against_strength_counts_each_level(place: Path, tmp_path: Path) -> None:
+    base = dict(read_json(Path(cell(place, "openvla_oft.baseline", "average"))))
+    marks = {f"spatial+camera-{level}": {"0": {"a": "1" * (5 - level) + "0" * level, "b": "10"}} for level in (1, 3, 5)}
+    write_json(tmp_path / "camera.json", base | {"outcomes": marks | {"goal+camera-3": {"0": {"a": "11"}, "1": {"a": "00"}}}})
+    counted = levels(read_cell(tmp_path / "camera.json"))
+    assert counted == {("camera", 1): (5, 7), ("camera", 3): (5, 11), ("camera", 5): (1, 7)}
+    other = {"spatial+noise-2+blank": {"0": {"a": "1"}}, "plain": {"0": {"a": "1"}}}
+    write_json(tmp_path / "noise.json", base | {"outcomes": other})
+    assert levels(read_cell(tmp_path / "noise.json")) == {("noise", 2): (1, 1)}
+    draw("strength", tmp_path / "strength.png", str(tmp_path / "camera.json"), str(tmp_path / "noise.json"))
+    assert cli.run(["figure", "strength", "--files", cell(place, "openvla_oft.baseline", "average"), "--out", str(tmp_path / "x.png")]) == 2
+
+
+@pytest.mark.parametrize("figure", ["figure2", "figure3", "figure4"])
+def test_the_paper_s_own_figures_are_marked_and_leave_gaps_open(figure: str, tmp_path: Path) -> None:
+    path = ROOT / f"results/reported/{figure}.csv"
+    drawn = reported_figure([path])
+    texts = [text.get_text() for text in drawn.axes[0].texts]
+    lines = read_reported(path)
+    assert texts.count("?") == sum(not line["percent"] for line in lines) and len(texts) == len(lines)
+    assert "REPORTED by the paper, not run here" in drawn.axes[0].get_title()
+    draw("reported", tmp_path / "f.png", str(path))
+
+
+def test_the_sheet_of_robotwin_asks_for_what_the_paper_reports() -> None:
+    with open(ROOT / "config/experiments/robotwin.tsv", newline="") as file:
+        rows = list(csv.DictReader(file, delimiter="\t"))
+    asked = {(row["row"], f"{row['task']}_{row['level']}") for row in rows}
+    assert asked == {(line["row"], line["column"]) for line in read_reported(ROOT / "results/reported/figure4.csv")}
+    assert {row["level"] for row in rows} == set(SETTINGS) and all(parse_cut(row["cut"]) for row in rows)

@@ -10,7 +10,7 @@ import yaml
 
 from dtr.errors import BadConfig, UnknownName
 from dtr.workflow import paths
-from dtr.workflow.exhibits import Exhibits
+from dtr.workflow.exhibits import REPORTED, Exhibits
 from dtr.workflow.targets import Targets
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -175,7 +175,8 @@ def test_a_table_has_its_own_columns(smoke):
 
 def test_figures_and_claims_take_what_runs(smoke):
     exhibits = Exhibits(smoke)
-    assert exhibits.figures() == ["scores-openvla_oft", "curves", "frontier", "tasks", "costs"]
+    assert exhibits.figures() == ["scores-openvla_oft", "curves", "frontier", "tasks", "costs", *REPORTED]
+    assert exhibits.files("reported-figure2") == ["results/reported/figure2.csv"]
     assert len(exhibits.files("curves")) == len(set(exhibits.files("curves"))) == 9  # seven arms of Table 1, two more of Table 2
     assert exhibits.files("scores-openvla_oft") == ["artifacts/smoke/openvla_oft/scores/four/gateprobe.json"]
     assert exhibits.failing() == [("table1", "openvla_oft.baseline", "object")]
@@ -195,6 +196,10 @@ def test_a_table_of_perturbations_asks_for_every_suite_under_each(targets):
     assert plus.episodes(arm, "noise", "", "table6")[0] == f"{folder}/embedded_spatial+noise-2+blank.jsonl"
     assert len(plus.episodes(arm, "camera", "", "table6")) == 8 and len(plus.episodes(arm, "average", "", "table6")) == 12
     assert plus.episodes(arm, "average", "", "table1") == targets.episodes(arm, "average", "")
+    exhibits = Exhibits(plus)
+    assert exhibits.figures()[-4:] == ["strength", *REPORTED]
+    cells = exhibits.files("strength")
+    assert len(cells) == 2 * len(plus.running("table6")) and cells[0].endswith("/cells/table6/openvla_oft.baseline.camera.json")
     known = plus.constraints()
     records = [Path(path).stem for path in plus.episodes(arm, "camera", "", "table6")]
     assert all(re.fullmatch(rf"(?:{known['suite']})(?:{known['variant']})", record) for record in records)

@@ -1,7 +1,7 @@
 """Demonstrations in memory, ready to be drawn from: one row a frame, whatever file they came from.
 
 N frames, C cameras (agent view, then wrist), H x W pixels, K actions a chunk. Pictures stay uint8 (64 px, two cameras: 24 KB a
-frame); a batch becomes float only when it is drawn.
+frame); a batch becomes float only when it is drawn. Those of a large data set stay on the disk (`dtr.data.stored`).
 """
 
 from __future__ import annotations
@@ -13,15 +13,16 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from dtr.data.stored import KEPT_BYTES, Joined, Stored
 from dtr.errors import BadDemonstrations
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """`images` (N, C, H, W, 3) uint8 upright as the policy sees them; `state` (N, S) float32; `actions` (N, A) float32;
+    """`images` (N, C, H, W, 3) uint8, upright as policies see them, an array or stored; `state` (N, S) float32; `actions` (N, A) float32;
     `episode` (N,) int64 ascending; `task` (N,) int64 into `instructions`."""
 
-    images: NDArray[np.uint8]
+    images: NDArray[np.uint8] | Stored
     state: NDArray[np.float32]
     actions: NDArray[np.float32]
     episode: NDArray[np.int64]
@@ -86,7 +87,10 @@ class Dataset:
     def sha256(self) -> str:
         """Hash of everything a batch can be made of."""
         total = hashlib.sha256("\n".join(self.instructions).encode())
-        for array in (self.state, self.actions, self.episode, self.task, self.images):
+        numbers = (self.state, self.actions, self.episode, self.task)
+        if isinstance(self.images, Stored):
+            total.update(f"{self.images.shape} {self.images.digest}".encode())
+        for array in numbers if isinstance(self.images, Stored) else (*numbers, self.images):
             total.update(f"{array.dtype.str} {array.shape}".encode())
             total.update(np.ascontiguousarray(array).data)
         return total.hexdigest()
@@ -109,8 +113,10 @@ def join(parts: list[Dataset]) -> Dataset:
     if len(parts) == 1:  # without a copy of the pictures
         p = parts[0]
         return Dataset(p.images, p.state, p.actions, episodes[0], tasks[0], instructions)
+    images = [p.images for p in parts]
+    arrays = [held for held in images if not isinstance(held, Stored)]
     return Dataset(
-        np.concatenate([p.images for p in parts]),
+        np.concatenate(arrays) if len(arrays) == len(images) and sum(a.nbytes for a in arrays) <= 2 * KEPT_BYTES else Joined(images),
         np.concatenate([p.state for p in parts]),
         np.concatenate([p.actions for p in parts]),
         np.concatenate(episodes),

@@ -1,19 +1,17 @@
-"""Reads data sets in LeRobot's v3 layout: our rendered demonstrations, and public LIBERO data sets with pictures in Parquet.
+"""Reads data sets in LeRobot's layouts v3 and v2.1 (`dtr.data.lerobot_layout`): our rendered demonstrations, and public LIBERO data sets.
 
-    meta/info.json                               version, features, frame rate, path templates (ours also: hash of the demonstrations)
-    meta/tasks.parquet                           sentence -> task_index
-    meta/stats.json                              min, max, mean, std, count, q01, q99 of every feature
-    meta/episodes/chunk-000/file-000.parquet     one row an episode: sentence, length, where its frames lie
-    data/chunk-000/file-<k>.parquet              one row a frame; pictures as PNG bytes in a struct {bytes, path}
+    meta/info.json       version, features, frame rate, path templates (ours also: hash of the demonstrations)
+    data/.../*.parquet   one row a frame; pictures as PNG bytes in a struct {bytes, path}, or apart as MP4
 
-Public example: HuggingFaceVLA/libero (files of many episodes, episodes of many tasks mixed). Pictures kept as MP4 are refused.
+Public example: HuggingFaceVLA/libero (v3, files of many episodes, episodes of many tasks mixed). Pictures that fit (`KEPT_BYTES`) are held
+in memory; others stay on the disk (`dtr.data.stored`, `dtr.data.films`). What is wrong without a word is checked (`dtr.data.checks`).
 """
 
 from __future__ import annotations
 
-import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,76 +19,127 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
-from PIL import Image
 
+from dtr.data.checks import check
 from dtr.data.dataset import Dataset
+from dtr.data.films import Films
+from dtr.data.lerobot_layout import Layout
+from dtr.data.stored import ASIDE, KEPT_BYTES, Encoded, Stored, copied, picture
 from dtr.errors import BadDemonstrations
-from dtr.provenance import read_json
+from dtr.provenance import digest, read_json, sha256_file
 
 VERSION = "v3.0"
+OLD = "v2.1"
 CAMERAS = ("observation.images.image", "observation.images.image2")  # agent view, wrist: LeRobot's names for LIBERO
 NAMES = {"state": ("observation.state", "state"), "actions": ("action", "actions")}  # LeRobot's first, then openpi's
+NUMBERS = ("state", "actions", "episode_index", "task_index", "index", "frame_index")
 
 
-def read_lerobot(folder: str | Path) -> Dataset:
-    """A LeRobot v3 data set in memory. Raises BadDemonstrations with what is missing, cut off or of another layout."""
+def read_lerobot(folder: str | Path, aside: Path = ASIDE, kept_bytes: int = KEPT_BYTES) -> Dataset:
+    """A LeRobot data set. `aside`: where pictures that do not fit into `kept_bytes` are copied to.
+
+    Raises BadDemonstrations with what is missing, cut off, of another layout or of another convention.
+    """
     folder = Path(folder)
     info = read_info(folder)
+    layout = Layout(folder, info, str(info["codebase_version"]) == OLD)
     features = info["features"]
-    video = [name for name, feature in features.items() if feature["dtype"] == "video"]
-    if video:
-        raise BadDemonstrations(
-            f"{folder} keeps {', '.join(video)} as MP4, which is not read yet, expected PNG in Parquet: "
-            "use a data set of pictures (for LIBERO: HuggingFaceVLA/libero)."
-        )
-    pictures = (name for name, feature in features.items() if feature["dtype"] == "image")
+    pictures = [name for name, feature in features.items() if feature["dtype"] in ("image", "video")]
     cameras = sorted(pictures, key=lambda name: ("wrist" in name or name.endswith("2"), name))  # agent view first
     columns = {role: next((name for name in names if name in features), None) for role, names in NAMES.items()}
     if not cameras or None in columns.values():
         raise BadDemonstrations(
             f"{folder} must have pictures, observation.state and action, got columns {sorted(features)}: choose a data set for policies."
         )
-    paths = sorted(folder.glob("data/chunk-*/file-*.parquet"))
-    total, shape = info["total_frames"], tuple(features[cameras[0]]["shape"])
-    images = np.empty((total, len(cameras), *shape), np.uint8)
-    numbers: dict[str, list[NDArray[Any]]] = {name: [] for name in ("state", "actions", "episode_index", "task_index", "index")}
+    filmed = [camera for camera in cameras if features[camera]["dtype"] == "video"]
+    if filmed and filmed != cameras:
+        raise BadDemonstrations(f"{folder} keeps {', '.join(filmed)} as MP4 and other cameras as pictures: choose a data set of one kind.")
+    total, shape = info["total_frames"], (len(cameras), *features[cameras[0]]["shape"])
+    fits = total * int(np.prod(shape)) <= kept_bytes
+    images = np.empty((total, *shape), np.uint8) if fits and not filmed else None
     row = 0
-    for path in paths:
-        try:
-            table = pq.read_table(path)
-            for role, values in numbers.items():
-                column = table[columns.get(role, role)].combine_chunks()
-                values.append(np.asarray(column.flatten()).reshape(len(column), -1) if role in columns else np.asarray(column))
+    parts: dict[str, list[NDArray[Any]]] = {name: [] for name in NUMBERS}
+    for path in layout.data_files():
+        with reading(path, folder):
+            file = pq.ParquetFile(path)
+            roles = {columns.get(role, role): role for role in NUMBERS}
+            chosen = [name for name in file.schema_arrow.names if name in roles]
+            table = file.read([*chosen, *cameras] if images is not None else chosen)
+            for role in NUMBERS:
+                parts[role].append(values(table, columns.get(role) or role, role in columns))
             if row + len(table) > total:
                 raise ValueError(f"more than the {total} frames of info.json")
-            decode(table, cameras, images[row : row + len(table)])
-        except (OSError, ValueError, KeyError, TypeError, SyntaxError, pa.ArrowException) as error:  # SyntaxError: Pillow's, of a PNG
-            raise BadDemonstrations(f"{path} must be a whole data file of {folder.name}, got {error}: fetch or render it again.") from error
+            if images is not None:
+                decode(table, cameras, images[row : row + len(table)])
         row += len(table)
     if row != total:
         raise BadDemonstrations(f"{folder} must hold {total} frames as its info.json says, got {row}: fetch or render it again.")
-    joined = {role: np.concatenate(values) for role, values in numbers.items()}
-    order = np.argsort(joined["index"], kind="stable")
+    numbers = {role: np.concatenate(found) for role, found in parts.items()}
+    order = np.argsort(numbers["index"], kind="stable")
     if not np.array_equal(order, np.arange(total)):
-        images, joined = images[order], {role: values[order] for role, values in joined.items()}
-    state, actions = (joined[role].astype(np.float32) for role in ("state", "actions"))
-    episode, task = (joined[role].astype(np.int64) for role in ("episode_index", "task_index"))
-    return Dataset(images, state, actions, episode, task, read_tasks(folder))
+        images, numbers = images if images is None else images[order], {role: found[order] for role, found in numbers.items()}
+    held: Stored | NDArray[np.uint8]
+    if images is not None:
+        held = images
+    elif filmed:
+        held = Films(layout.films(cameras), numbers["episode_index"], numbers["frame_index"], float(info["fps"]), shape)
+        held = held[:] if fits else held
+    else:
+        held = encoded(layout, cameras, shape, aside)
+    state, actions = (numbers[role].astype(np.float32) for role in ("state", "actions"))
+    episode, task = (numbers[role].astype(np.int64) for role in ("episode_index", "task_index"))
+    data = Dataset(held, state, actions, episode, task, layout.tasks())
+    stated = layout.means([str(column) for column in columns.values()])
+    check(data, str(folder), layout.episodes(), {role: stated[str(name)] for role, name in columns.items() if name in stated})
+    return data
+
+
+@contextmanager
+def reading(path: Path, folder: Path) -> Iterator[None]:
+    """Say of a data file that does not read which one it is."""
+    try:
+        yield
+    except (OSError, ValueError, KeyError, TypeError, SyntaxError, pa.ArrowException) as error:  # SyntaxError: Pillow's, of a PNG
+        raise BadDemonstrations(f"{path} must be a whole data file of {folder.name}, got {error}: fetch or render it again.") from error
+
+
+def values(table: pa.Table, column: str, vector: bool) -> NDArray[Any]:
+    """A column of numbers, (N,) or (N, D)."""
+    found = table[column].combine_chunks()
+    return np.asarray(found.flatten()).reshape(len(found), -1) if vector else np.asarray(found)
+
+
+def encoded(layout: Layout, cameras: Sequence[str], shape: tuple[int, ...], aside: Path) -> Encoded:
+    """The pictures of a data set in a flat file under `aside`, in a folder named by the files that they are copied from."""
+    files = layout.data_files()
+    said = [sha256_file(layout.folder / "meta/info.json"), *((path.name, path.stat().st_size) for path in files)]
+    out = aside / f"{layout.folder.name}-encoded-{digest(said)}"
+
+    def tables() -> Iterator[tuple[NDArray[np.int64], list[list[bytes]]]]:
+        for path in files:
+            with reading(path, layout.folder):
+                table = pq.ParquetFile(path).read(["index", *cameras])
+                found = [table[camera].combine_chunks().field("bytes").to_pylist() for camera in cameras]
+                rows = np.asarray(table["index"].combine_chunks())
+            yield rows, found
+
+    copied(out, tables(), layout.info["total_frames"])
+    return Encoded(out, shape)
 
 
 def read_info(folder: str | Path) -> Mapping[str, Any]:
-    """The info.json of a LeRobot v3 data set."""
+    """The info.json of a LeRobot data set."""
     path = Path(folder) / "meta/info.json"
     try:
         info = read_json(path)
         version = str(info["codebase_version"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise BadDemonstrations(
-            f"expected raw demonstrations (meta.json) or a LeRobot v3 data set (meta/info.json) in {folder}, got neither: "
+            f"expected raw demonstrations (meta.json) or a LeRobot data set (meta/info.json) in {folder}, got neither: "
             "name another folder, fetch it again, or record demonstrations with `dtr demonstrate`."
         ) from error
-    if not version.startswith("v3"):
-        raise BadDemonstrations(f"expected LeRobot layout v3 in {folder}, got {version}: convert it with LeRobot's own converter.")
+    if not version.startswith("v3") and version != OLD:
+        raise BadDemonstrations(f"expected LeRobot layout v3 or v2.1 in {folder}, got {version}: convert it with LeRobot's own converter.")
     features, total = info.get("features"), info.get("total_frames")
     if not isinstance(features, Mapping) or not all(described(f) for f in features.values()) or not isinstance(total, int) or total < 1:
         raise BadDemonstrations(
@@ -104,22 +153,9 @@ def described(feature: Any) -> bool:
     if not isinstance(feature, Mapping) or "dtype" not in feature:
         return False
     shape = feature.get("shape")
-    return feature["dtype"] != "image" or (isinstance(shape, list) and all(isinstance(side, int) and side > 0 for side in shape))
-
-
-def read_tasks(folder: Path) -> tuple[str, ...]:
-    """The sentences in the order of task_index."""
-    path = folder / "meta/tasks.parquet"
-    try:
-        table = pq.read_table(path)
-        sentences = next(name for name in table.column_names if name != "task_index")  # "task", or pandas' unnamed index
-        pairs = sorted(zip(table["task_index"].to_pylist(), table[sentences].to_pylist(), strict=True))
-    except (OSError, KeyError, ValueError, TypeError, StopIteration, pa.ArrowException) as error:
-        raise BadDemonstrations(f"{path} must map sentences to task_index, got: {error}: fetch or render it again.") from error
-    if [number for number, _ in pairs] != list(range(len(pairs))):
-        numbers = [n for n, _ in pairs][:8]
-        raise BadDemonstrations(f"{path} must number its tasks 0..{len(pairs) - 1}, got {numbers}: fetch or render it again.")
-    return tuple(sentence for _, sentence in pairs)
+    return feature["dtype"] not in ("image", "video") or (
+        isinstance(shape, list) and all(isinstance(side, int) and side > 0 for side in shape)
+    )
 
 
 def decode(table: pa.Table, cameras: Sequence[str], out: NDArray[np.uint8]) -> None:
@@ -128,10 +164,7 @@ def decode(table: pa.Table, cameras: Sequence[str], out: NDArray[np.uint8]) -> N
         encoded = table[camera].combine_chunks().field("bytes").to_pylist()
 
         def put(item: tuple[int, bytes], c: int = c) -> None:
-            picture = np.asarray(Image.open(io.BytesIO(item[1])).convert("RGB"))
-            if picture.shape != out.shape[2:]:
-                raise ValueError(f"a picture of {picture.shape} where info.json says {out.shape[2:]}")
-            out[item[0], c] = picture
+            out[item[0], c] = picture(item[1], out.shape[2:])
 
         with ThreadPoolExecutor(2) as pool:  # Pillow decodes outside the interpreter lock
             list(pool.map(put, enumerate(encoded), chunksize=256))

@@ -16,15 +16,14 @@ from dtr.data.dataset import Dataset, join
 from dtr.data.demonstrations import demonstrations_sha256
 from dtr.data.lerobot import read_lerobot
 from dtr.data.render import render
+from dtr.data.stored import ASIDE
 from dtr.provenance import digest
 from dtr.stages import version
-
-ASIDE = Path("work/pictures")
 
 
 def read_data(folders: Sequence[Path], image_size: int, aside: Path = ASIDE, processes: int = 1) -> Dataset:
     """Several data sets as one. `image_size`: side of the pictures that are rendered; a LeRobot data set has its own."""
-    return join([read_lerobot(with_pictures(folder, image_size, aside, processes)) for folder in folders])
+    return join([read_lerobot(with_pictures(folder, image_size, aside, processes), aside) for folder in folders])
 
 
 def with_pictures(folder: Path, image_size: int, aside: Path, processes: int = 1) -> Path:
@@ -45,6 +44,8 @@ def with_pictures(folder: Path, image_size: int, aside: Path, processes: int = 1
 
 def add_data_arguments(p: argparse.ArgumentParser) -> None:
     """The arguments of every verb that reads demonstrations."""
-    p.add_argument("--data", type=Path, nargs="+", required=True, help="LeRobot v3 data sets, or raw demonstrations: rendered first")
+    p.add_argument(
+        "--data", type=Path, nargs="+", required=True, help="LeRobot data sets (v3, v2.1), or raw demonstrations: rendered first"
+    )
     p.add_argument("--image-size", type=int, help="side of the rendered pictures in pixels (default: what the policy reads)")
     p.add_argument("--pictures", type=Path, default=ASIDE, help=f"where rendered pictures are kept (default {ASIDE})")

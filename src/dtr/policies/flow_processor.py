@@ -39,6 +39,7 @@ from dtr.policies.bounds import FloatArray, Statistics
 from dtr.policies.processor import HALF, Processor, affine, filled, pad_ids
 from dtr.policies.settings import optional
 from dtr.policies.tokenizer import Tokenizer
+from dtr.robots import robot
 
 EPSILON = 1e-6
 BINS = 256
@@ -76,6 +77,7 @@ class FlowProcessor(Processor):
         for what, value, known in (("place of the state", self.state, STATES), ("gripper", self.gripper, GRIPPERS)):
             if value not in known:
                 raise unknown(what, value, known)
+        robot(self.robot)
         filled(self.prompt, instruction="", state="")
         if self.padded_dim < self.action_dim:
             raise BadConfig(
@@ -170,7 +172,8 @@ class FlowProcessor(Processor):
     def actions(self, normalised: Tensor) -> FloatArray:
         """(B, C, D) -> (B, C, A): the first A dimensions, restored; nothing is done to the gripper unless `gripper` says so."""
         numbers = normalised[..., : self.action_dim].detach().cpu().numpy()
-        a = np.clip(self.actions_bounds.restore(numbers, epsilon=EPSILON), -1, 1)
+        a, limit = self.actions_bounds.restore(numbers, epsilon=EPSILON), robot(self.robot).limit
+        a = a if limit is None else np.clip(a, -limit, limit)
         if self.gripper == "sign":
             a[..., -1] = np.sign(a[..., -1])
         return a

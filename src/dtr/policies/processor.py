@@ -25,6 +25,7 @@ from dtr.policies.bounds import FloatArray, Statistics, read_statistics
 from dtr.policies.image_path import image_path
 from dtr.policies.settings import OPTIONAL, written
 from dtr.policies.tokenizer import Tokenizer, read_tokenizer
+from dtr.robots import DEFAULT
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 HALF = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
@@ -49,7 +50,8 @@ def filled(prompt: str, **values: str) -> str:
 @dataclass(frozen=True)
 class Processor(ABC):
     """`actions_bounds` (A,), `proprio_bounds` (8,) what numbers are normalised by; `image_size` S; `chunk` C; `action_dim` A;
-    `image_path` how a drawn picture becomes one of S x S pixels (`dtr.policies.image_path`)."""
+    `image_path` how a drawn picture becomes one of S x S pixels (`dtr.policies.image_path`); `robot` what state and actions mean
+    (`dtr.robots`)."""
 
     kind: ClassVar[str]
     tokenizer: Tokenizer
@@ -59,6 +61,7 @@ class Processor(ABC):
     chunk: int
     action_dim: int
     image_path: str = dataclasses.field(default=EXACT, kw_only=True, metadata={OPTIONAL: True})
+    robot: str = dataclasses.field(default=DEFAULT, kw_only=True, metadata={OPTIONAL: True})
 
     def inputs(self, observations: Sequence[Observation]) -> Batch:
         """Raw observations to model inputs (see `batch`)."""

@@ -5,6 +5,8 @@ curves     held-out loss over recovery                        recovered policies
 frontier   success against FLOPs kept                         cells of flops and average
 tasks      per-task heat map                                  cells of average
 costs      where parameters and FLOPs lie                     cost records
+strength   success against perturbation strength              cells of perturbed suites (table 6)
+reported   the paper's figure, by its own numbers              one file of results/reported
 failures   contact sheet of failures                          a recovered policy, its episodes, their protocol
 """
 
@@ -17,7 +19,7 @@ from typing import Any
 
 from dtr.errors import BadConfig
 
-FIGURES = ("scores", "curves", "frontier", "tasks", "costs", "failures")
+FIGURES = ("scores", "curves", "frontier", "tasks", "costs", "strength", "reported", "failures")
 
 
 def add_parser(verbs: Any) -> None:

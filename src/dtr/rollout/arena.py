@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 
 from dtr.rollout.worker import Array, Factory, build_simulator
 from dtr.sim.assets import mark
@@ -15,13 +15,15 @@ from dtr.sim.suites import Suite, Task, initial_states, suite, suite_digest
 @dataclass(frozen=True)
 class Arena:
     """`states` of a task (N, ...), one row an initial state; `factory` builds what plays a task, `most` of them at a time (0: any number);
-    `scenes` changes when results are not comparable any more."""
+    `scenes` changes when results are not comparable any more; `told`: (task, initial state) -> instruction, where a
+    robot's tasks have several."""
 
     suite: Suite
     states: Callable[[Task], Array]
     factory: Factory
     scenes: str
     most: int = 0
+    told: Mapping[tuple[str, int], str] = field(default_factory=dict)
 
 
 def local(label: str) -> Arena:

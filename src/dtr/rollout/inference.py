@@ -18,15 +18,12 @@ from dtr.errors import BadConfig
 from dtr.policies.base import Observation, Policy
 from dtr.policies.precision import lower
 from dtr.policies.processor import EXACT, Processor
+from dtr.robots import DEFAULT, ROBOTS
 from dtr.rollout.protocol import Protocol
 from dtr.rollout.worker import Array
 
 if TYPE_CHECKING:
     from dtr.sim.simulator import Frame
-
-
-STATE_NUMBERS, ACTION_NUMBERS = 8, 7
-"""Of LIBERO's arm: `dtr.sim.simulator.Frame.state`, and an action."""
 
 
 class Inference:
@@ -49,8 +46,12 @@ class Inference:
         return {row: actions[row] for row in given}
 
 
-def build_inference(policy: Policy, processor: Processor, protocol: Protocol, instructions: Sequence[str]) -> Inference:
-    """One thread and deterministic kernels. Raises BadConfig when policy and protocol do not fit."""
+def build_inference(
+    policy: Policy, processor: Processor, protocol: Protocol, instructions: Sequence[str], robot: str = DEFAULT
+) -> Inference:
+    """One thread and deterministic kernels. Raises BadConfig when policy, protocol and `robot` (`dtr.robots`) do not fit."""
+    if processor.robot != robot:
+        raise BadConfig(f"this policy speaks of the robot {processor.robot}, but {robot} is played here: use a policy made for it.")
     if protocol.chunk > processor.chunk:
         expected = f"at most {processor.chunk} executed actions a chunk"
         raise BadConfig(f"this policy predicts {expected}, but the protocol {protocol.name} has chunk={protocol.chunk}: lower it.")
@@ -77,11 +78,11 @@ def check_robot(processor: Processor, protocol: Protocol) -> None:
             f"this policy's gripper is read by the rule {processor.gripper_rule()}, but the protocol {protocol.name} is for "
             f"{protocol.gripper}: choose the protocol of this policy."
         )
-    numbers = len(processor.proprio_bounds.mask)
-    if (numbers, processor.action_dim) != (STATE_NUMBERS, ACTION_NUMBERS):
+    numbers, arm = len(processor.proprio_bounds.mask), ROBOTS[DEFAULT]
+    if (numbers, processor.action_dim) != (len(arm.state), len(arm.actions)):
         raise BadConfig(
-            f"LIBERO's arm gives {STATE_NUMBERS} numbers (position, axis-angle, two fingers) and takes {ACTION_NUMBERS}, but this policy "
-            f"reads {numbers} and gives {processor.action_dim}: it was made for another robot."
+            f"LIBERO's arm gives {len(arm.state)} numbers (position, axis-angle, two fingers) and takes {len(arm.actions)}, but this "
+            f"policy reads {numbers} and gives {processor.action_dim}: it was made for another robot."
         )
 
 

@@ -16,6 +16,8 @@ import numpy as np
 
 from dtr.errors import BadConfig, BadMessage, Unreachable
 from dtr.provenance import digest
+from dtr.robots import DEFAULT
+from dtr.robots import robot as robot_of
 from dtr.rollout.arena import Arena
 from dtr.rollout.worker import Array, SimulatorLike
 from dtr.sim.simulator import Frame
@@ -51,14 +53,24 @@ def greet(address: str) -> tuple[Channel, RobotHello]:
 def read_hello(words: Mapping[str, Any], address: str) -> RobotHello:
     """A robot's words as what they mean. BadMessage when they cannot mean that."""
     try:
-        tasks = tuple(RobotTask(str(task["name"]), str(task["language"])) for task in words["tasks"])
+        tasks = tuple(
+            RobotTask(str(task["name"]), str(task["language"]), tuple(map(str, task.get("languages", ())))) for task in words["tasks"]
+        )
         numbers = {key: int(words[key]) for key in ("states", "max_steps", "cameras", "state_dim", "action_dim", "connections")}
-        hello = RobotHello(str(words["name"]), tasks, scenes=str(words["scenes"]), **numbers)
+        hello = RobotHello(str(words["name"]), tasks, scenes=str(words["scenes"]), robot=str(words.get("robot", DEFAULT)), **numbers)
     except (KeyError, TypeError, ValueError) as error:
         raise BadMessage(f"the robot at {address} lacks {error} in its hello: see docs/serving.md.") from error
     names = [hello.name, *(task.name for task in hello.tasks)]
     if not tasks or len(set(names)) < len(names) or not all(re.fullmatch(r"[\w.-]+", name) for name in names) or min(numbers.values()) < 1:
         raise BadMessage(f"the robot at {address} must have tasks of different names without blanks and no number below 1, got {hello}.")
+    meant = robot_of(hello.robot)
+    if (hello.state_dim, hello.action_dim) != (len(meant.state), len(meant.actions)) or any(
+        task.languages and len(task.languages) != hello.states for task in tasks
+    ):
+        raise BadMessage(
+            f"the robot at {address} says it is {hello.robot!r}, which has {len(meant.state)} numbers of state and {len(meant.actions)} an "
+            f"action, and languages, where given, are one for each of {hello.states} states; got {hello}: mend its server."
+        )
     return hello
 
 
@@ -70,9 +82,11 @@ def remote(address: str) -> tuple[Arena, RobotHello]:
         raise BadConfig(f"the robot at {address} calls its tasks {hello.name!r}, which is a suite of this package: rename them.")
     tasks = tuple(Task(hello.name, i, task.name, task.language, Path()) for i, task in enumerate(hello.tasks))
     states = np.arange(hello.states, dtype=np.float64)[:, None]
-    scenes = digest([hello.name, hello.scenes, [[task.name, task.language] for task in hello.tasks], hello.max_steps])
+    said = [[task.name, task.language, *task.languages] for task in hello.tasks]
+    scenes = digest([hello.name, hello.scenes, said, hello.max_steps])
     played = Suite(hello.name, tasks, hello.max_steps)
-    return Arena(played, lambda task: states, partial(build_remote, address), scenes, hello.connections), hello
+    told = {(task.name, state): text for task in hello.tasks for state, text in enumerate(task.languages)}
+    return Arena(played, lambda task: states, partial(build_remote, address), scenes, hello.connections, told), hello
 
 
 def build_remote(address: str, task: Task, image_size: int) -> SimulatorLike:
@@ -80,8 +94,10 @@ def build_remote(address: str, task: Task, image_size: int) -> SimulatorLike:
     return RemoteSimulator(address, task, image_size)
 
 
-def check_shapes(hello: RobotHello, cameras: int, state_dim: int, action_dim: int) -> None:
-    """BadConfig when a policy of these shapes cannot drive this robot."""
+def check_shapes(hello: RobotHello, cameras: int, state_dim: int, action_dim: int, speaks: str = DEFAULT) -> None:
+    """BadConfig when a policy of these shapes, that speaks of the robot `speaks`, cannot drive this one."""
+    if speaks != hello.robot:
+        raise BadConfig(f"this policy speaks of the robot {speaks}, but {hello.name} is {hello.robot}: use a policy made for it.")
     for what, expected, got in (
         ("cameras", cameras, hello.cameras),
         ("numbers of state", state_dim, hello.state_dim),

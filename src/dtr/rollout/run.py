@@ -7,11 +7,13 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from dtr.errors import BadConfig, unknown
 from dtr.provenance import sha256_file, write_run_record
+from dtr.robots import DEFAULT
 from dtr.rollout.arena import local
 from dtr.rollout.episode import Episode, Key
 from dtr.rollout.protocol import Protocol
@@ -60,7 +62,7 @@ def run(args: argparse.Namespace) -> None:
     if args.workers < 1:
         raise BadConfig(f"expected at least 1 worker, got --workers {args.workers}.")
     chosen = [film_key(text, tasks, protocol) for text in args.episodes or ()]
-    orders = plan(protocol, tasks, arena.states)
+    orders = [replace(o, told=arena.told.get((o.task.name, o.key.init_state), o.told)) for o in plan(protocol, tasks, arena.states)]
     loaded = load_policy(args.policy, device=args.device)
     if robot is not None:
         check_shapes(
@@ -68,9 +70,10 @@ def run(args: argparse.Namespace) -> None:
             loaded.processor.pictures(loaded.policy.config.images),
             len(loaded.processor.proprio_bounds.mask),
             loaded.processor.action_dim,
+            loaded.processor.robot,
         )
     policy = executed(loaded.policy, kernels_of(loaded.header))
-    infer = build_inference(policy, loaded.processor, protocol, instructions(tasks, orders))
+    infer = build_inference(policy, loaded.processor, protocol, instructions(tasks, orders), robot.robot if robot else DEFAULT)
     workers = min(args.workers, arena.most or args.workers)
     session = Session(infer, protocol, tasks, sha256_file(args.policy)[:16], workers, args.hang_s, arena.factory, arena.scenes)
     episodes = session.roll_out(orders, args.state_dir, args.out)

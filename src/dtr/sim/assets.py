@@ -3,6 +3,7 @@
 They are in no package: they lie in LIBERO's repository under `libero/libero/assets`. A folder is `official` when every file has
 the content that it has there, and `stand-in` when one is missing or another one, as in a developer's partial copy. What is rolled out
 with stand-ins says so, and enters no table of the paper's scale. Nothing is downloaded and nobody is asked.
+The initial states do lie in the package: `--states` writes them as plain arrays (`dtr.sim.official_states`).
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from functools import cache
 from pathlib import Path
 
 from dtr.errors import MissingAssets
+from dtr.sim.official_states import convert, suites
 from dtr.sim.setup import ASSETS_VARIABLE, libero_assets
 
 MANIFEST = Path(__file__).parent / "libero_assets.txt"
@@ -57,11 +59,17 @@ def add_parser(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     """Declare `dtr assets`."""
     p = verbs.add_parser("assets", help="where LIBERO's meshes and textures come from, and whether a folder holds all of them")
     p.add_argument("folder", nargs="?", type=Path, help=f"folder to check (default: ${ASSETS_VARIABLE})")
+    p.add_argument("--states", type=Path, metavar="FOLDER", help="write the official initial states there, as plain arrays, and check them")
     p.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> None:
-    """Print how to get them, or what a folder holds. Raises MissingAssets for stand-ins (exit code 2)."""
+    """Print how to get them, or what a folder holds. Raises MissingAssets for stand-ins and changed states (exit code 2)."""
+    if args.states:
+        for suite in suites():
+            tasks = convert(suite, args.states / f"{suite}.npz")
+            print(f"{args.states / suite}.npz: initial states of {tasks} tasks, each with the known hash")
+        return
     folder = args.folder or libero_assets()
     if folder is None:
         print(how_to_get())

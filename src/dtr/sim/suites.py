@@ -14,6 +14,7 @@ import numpy as np
 
 from dtr.errors import MissingAssets, unknown
 from dtr.provenance import digest, sha256_file
+from dtr.sim.official_states import official_states
 from dtr.sim.perturbations.variant import Variant
 from dtr.sim.setup import bootstrap, libero_root, require_libero_assets
 
@@ -100,7 +101,7 @@ def suite_digest(name: str) -> str:
 def initial_states(task: Task) -> np.ndarray:
     """The fixed initial states of `task`, (50, 1 + nq + nv): flat MuJoCo states [time, qpos, qvel] before the robot settles."""
     if not task.embedded:
-        return _libero_states(task)
+        return official_states(task.suite, task.name)
     path = EMBEDDED / "init" / f"{task.suite}.npz"
     expected = _hashes().get(f"init/{task.suite}.npz")
     if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != expected:
@@ -129,13 +130,3 @@ def _libero_files(name: str) -> list[Path]:
     from libero.libero.benchmark.libero_suite_task_map import libero_task_map
 
     return [libero_root() / "bddl_files" / name / f"{task}.bddl" for task in libero_task_map[name]]
-
-
-def _libero_states(task: Task) -> np.ndarray:
-    import torch
-
-    path = libero_root() / "init_files" / task.suite / f"{task.name}.pruned_init"
-    if not path.is_file():
-        raise MissingAssets(f"no initial states for {task.suite}/{task.name}: expected {path}; reinstall hf-libero with `make setup`.")
-    states: np.ndarray = torch.load(path, weights_only=False)  # LIBERO ships pickles of NumPy arrays
-    return np.asarray(states)

@@ -24,6 +24,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from dtr.errors import BadMessage, DtrError
+from dtr.robots import DEFAULT
+from dtr.robots import robot as robot_of
 from dtr.wire.address import Address, listening
 from dtr.wire.message import Array, Channel, Message
 
@@ -32,10 +34,11 @@ OFFERS, VERSION = "robot", 1
 
 @dataclass(frozen=True)
 class RobotTask:
-    """A task: `name` without blanks, `language` what the policy reads."""
+    """A task: `name` without blanks, `language` what the policy reads; `languages`, one an initial state, where they differ."""
 
     name: str
     language: str
+    languages: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,7 @@ class RobotHello:
 
     name: of its tasks together, as a suite is named. states: initial states of every task, numbered from 0. max_steps: control steps after
     which an episode has failed. scenes: any text that changes when results are not comparable any more (versions, assets, set-up).
-    connections: how many episodes it can run at a time, each over a connection of its own.
+    connections: how many episodes it can run at a time, each over a connection of its own. robot: what its numbers mean (`dtr.robots`).
     """
 
     name: str
@@ -56,6 +59,7 @@ class RobotHello:
     state_dim: int = 8
     action_dim: int = 7
     connections: int = 1
+    robot: str = DEFAULT
 
 
 class EpisodeFailed(RuntimeError):
@@ -74,7 +78,7 @@ class Robot(Protocol):
         """Images (cameras, S, S, 3) uint8, agent view first, upright, S = image_size of the reset; state (state_dim,) float32."""
 
     def step(self, action: Array) -> bool:
-        """One control step with `action` (action_dim,) in [-1, 1]; whether the goal holds now."""
+        """One control step with `action` (action_dim,), within the robot's limit; whether the goal holds now."""
 
     def halt(self) -> None:
         """Nobody drives any more: the episode is over, or the connection was lost. Stop moving."""
@@ -138,9 +142,11 @@ def answer(robot: Robot, request: Message) -> tuple[str, dict[str, Array], dict[
         return "frame", {"images": np.asarray(images), "state": np.asarray(state)}, {}
     if request.kind == "step":
         actions = request.arrays.get("actions", np.empty(0))
-        A = robot.hello.action_dim
-        if actions.ndim != 2 or actions.shape[1] != A or len(actions) == 0 or not (np.abs(actions) <= 1).all():
-            raise BadMessage(f"step expects actions (k, {A}) in [-1, 1], got {actions.shape}: nothing was moved.")
+        A, limit = robot.hello.action_dim, robot_of(robot.hello.robot).limit
+        within = np.isfinite(actions) if limit is None else np.abs(actions) <= limit
+        if actions.ndim != 2 or actions.shape[1] != A or len(actions) == 0 or not within.all():
+            allowed = "that are finite" if limit is None else f"in [-{limit:g}, {limit:g}]"
+            raise BadMessage(f"step expects actions (k, {A}) {allowed}, got {actions.shape}: nothing was moved.")
         for done, action in enumerate(actions, 1):
             if robot.step(action):
                 return "stepped", {}, {"steps": done, "success": True}

@@ -1,6 +1,8 @@
 """What a scale shows beside its tables: figures, verdicts, the report; each from the cells and records of the arms that run there.
 
 scores-<policy>    curves   frontier   tasks   costs            results/<scale>/figures/<figure>.png and .pdf
+strength                                                        where a table shows a category of perturbations
+reported-figure2   reported-figure3   reported-figure4          the paper's own numbers, of what is not run
 failures.<table>.<row>.<column>                                 of the first arm of each policy, on the last suite
 """
 
@@ -12,9 +14,12 @@ from pathlib import Path
 
 from dtr.dropping.cut import parse_cut
 from dtr.provenance import digest
+from dtr.sim.perturbations.variant import split
 from dtr.workflow import paths
 from dtr.workflow.config import Arm
 from dtr.workflow.targets import AVERAGE, Targets
+
+REPORTED = ("reported-figure2", "reported-figure3", "reported-figure4")
 
 
 class Exhibits:
@@ -38,13 +43,30 @@ class Exhibits:
     def figures(self) -> list[str]:
         """The names of all figures but the failures."""
         policies = dict.fromkeys(arm.policy for _, arm in self.arms())
-        return [*(f"scores-{policy}" for policy in policies), "curves", "frontier", "tasks", "costs"]
+        strength = ["strength"] if self.perturbed() else []
+        return [*(f"scores-{policy}" for policy in policies), "curves", "frontier", "tasks", "costs", *strength, *REPORTED]
+
+    def perturbed(self) -> list[str]:
+        """The cells of every running arm in the columns that show perturbations."""
+        variants = self.targets.config.get("variants", {})
+        shown = {column for column, of in variants.items() if any(split(f"suite+{variant}")[1].perturbation for variant in of)}
+        return [
+            self.cell(table, arm.row, column)
+            for table in self.targets.sheets
+            for arm in self.targets.running(table)
+            for column in self.targets.columns(table)
+            if column in shown
+        ]
 
     def files(self, figure: str) -> list[str]:
         """What a figure is drawn from."""
         t = self.targets
         if figure.startswith("scores-"):
             return self.scores(figure.removeprefix("scores-"))
+        if figure in REPORTED:
+            return [paths.REPORTED.format(table=figure.removeprefix("reported-"))]
+        if figure == "strength":
+            return self.perturbed()
         if figure == "curves":
             return [t.recovered(arm) for arm in self.trained()]
         if figure == "costs":

@@ -11,6 +11,10 @@ CAPTIONS = {
     "nothing.",
     "curves": "Loss on held-out demonstrations over the steps of recovery. A low loss is no success rate: compare with the table.",
     "costs": "Where parameters and FLOPs lie, by component and cut: what a component costs bounds what dropping it can save.",
+    "strength": "Success against the level of each perturbation, with 95 % Clopper-Pearson intervals (noise of evaluation only). Levels of "
+    "different categories are not comparable.",
+    "reported": "The paper's own numbers. Nothing of it was run here: the real robot's data are not public (Figures 2 and 3), RoboTwin "
+    "needs an environment of its own (Figure 4, docs/robotwin.md). A question mark is a number that is not known to us.",
     "failures": "Last pictures of failed episodes, spread over the tasks, played once more.",
 }
 
