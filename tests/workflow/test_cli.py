@@ -64,7 +64,7 @@ def test_help_says_where_to_go_on(capsys):
         (["--help"], "`dtr VERB --help` describes a verb"),
         (["recover", "--help"], "schemas/recipe.schema.json"),
         (["checkpoint", "--help"], "schemas/recipe.schema.json"),
-        (["store", "--help"], "maintainers: push what is here, check the store"),
+        (["store", "--help"], "maintainers: write dvc.yaml, push what is here"),
     ):
         with pytest.raises(SystemExit):
             cli.run(words)
