@@ -4,9 +4,10 @@ Ours: pairs of equal (suite, training seed, task, initial state) of two cells; T
 over tasks beside them. With two training seeds or more the interval is that over seeds, which covers training and evaluation; with one it
 covers evaluation alone, and the line says so.
 Two arms that kept the same blocks are one policy, and a claim that one of them is better has nothing to compare.
-The paper's: k of n from the printed percentage and n = 500 episodes a suite, 2 000 for an average (its model cards). Its text says 20 trials
-a task, 200 episodes a suite: where that would change the verdict, the line says so. Two independent counts, because which episodes failed
-is not published: Newcombe's interval, Fisher's exact p. It covers evaluation alone.
+The paper's: k of n from the printed percentage and n = 500 episodes a suite, 2 000 for an average (its model cards). Its text says 20
+trials a task, 200 episodes a suite: where that would change the verdict, the line says so. Two independent counts, because which episodes
+failed is not published: Newcombe's interval, Fisher's exact p (of non-inferiority: Newcombe's interval turned round). It covers evaluation
+alone.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from dtr.stats import (
     fisher_p,
     mcnemar_exact,
     non_inferior_p,
+    non_inferior_unpaired_p,
     over_seeds,
     paired,
     paired_bootstrap,
@@ -151,6 +153,11 @@ def of_paper(claim: Claim, value: float | None, other: float | None) -> Evidence
     k, k0 = round(value * n), round(other * n)
     interval = unpaired_difference(k, n, k0, n)
     verdict = claim.decide(interval)
+    p, test = (
+        (non_inferior_unpaired_p(k, n, k0, n, claim.margin), "newcombe-non-inferiority")
+        if claim.rule == "not_worse"
+        else (fisher_p(k, n, k0, n), "fisher-exact")
+    )
     in_text = claim.decide(unpaired_difference(round(value * fewer), fewer, round(other * fewer), fewer))
     return Evidence(
         verdict=verdict,
@@ -160,8 +167,8 @@ def of_paper(claim: Claim, value: float | None, other: float | None) -> Evidence
         difference=(k - k0) / n,
         low=interval.low,
         high=interval.high,
-        p=fisher_p(k, n, k0, n),
-        test="fisher-exact",
+        p=p,
+        test=test,
         detectable=detectable_unpaired(k0 / n, n, n),
         noise=EVALUATION,
         why="" if in_text == verdict else f"{in_text} at the 20 trials a task of its text (n {fewer})",

@@ -121,7 +121,8 @@ def shown(e: Evidence) -> str:
 
 LEGEND = """`holds`: the whole 95 % interval of the difference (points) lies in what is claimed; `does not hold`: all of it lies outside;
 `underpowered`: it holds both answers, and the smallest difference that this many episodes show in four of five repetitions stands beside
-it; `not comparable`: a number does not exist here, or one policy is behind both. Margins are this project's: the paper states none. Here: paired on the same initial states, Tango's interval (over several training seeds
-Student's t), exact McNemar p (or Tango's one-sided p of non-inferiority, decided at 0.025). The paper's: counts from its percentages at 500 episodes a suite,
-taken as independent, Newcombe's interval, Fisher's exact p. No p is corrected for the number of claims. Noise of evaluation alone says
-nothing about other training seeds."""
+it; `not comparable`: a number does not exist here, or one policy is behind both. Margins are this project's: the paper states none. Here:
+paired on the same initial states, Tango's interval (over several training seeds Student's t), exact McNemar p. The paper's: counts from its
+percentages at 500 episodes a suite, taken as independent, Newcombe's interval, Fisher's exact p. Where the rule is "not worse", p is
+one-sided, of non-inferiority (Tango's; Newcombe's interval turned round), and decides at 0.025. No p is corrected for the number of claims.
+Noise of evaluation alone says nothing about other training seeds."""
