@@ -17,7 +17,7 @@ SPANS = ((0.9, 1.0, 1.1, 1.2), (0.1, 0.9, 0.95), (0.8, 0.3), (0.0,))
 
 def score(folder: Path, metric: str, spans: bool, weights: str = "a") -> Path:
     blocks = {f"language.{i}": BlockScore(s, 0.1, i == 3, SPANS[i] if spans else ()) for i, s in enumerate(SINGLE)}
-    write_score(folder / f"{metric}.json", Score(metric, "pi05", "c" * 64, weights * 64, ("goal",), "d" * 64, 8, 0, blocks))
+    write_score(folder / f"{metric}.json", Score(metric, "pi05", "c" * 16, weights * 64, ("goal",), "d" * 64, 8, 0, blocks))
     return folder / f"{metric}.json"
 
 

@@ -28,7 +28,7 @@ def draw(files: Sequence[Path]) -> Figure:
     """One figure of several score files of one policy. Raises BadRecord when they are of several."""
     scores = [read_score(path) for path in files]
     if len({score.weights for score in scores}) != 1:
-        raise BadRecord(f"expected scores of one policy file, got those of {len({score['weights'] for score in scores})}: choose --files.")
+        raise BadRecord(f"expected scores of one policy file, got those of {len({score.weights for score in scores})}: choose --files.")
     stacks = stacks_of(scores[0].blocks)
     figure = new_figure(7.2, 0.8 + 0.62 * len(scores))
     widths = [max(3, len(blocks)) for blocks in stacks.values()]
