@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 FOLDER, POLICIES = Path("artifacts/embedded"), ("openvla_oft", "pi05")
 DATA = FOLDER / "demos/embedded_goal"
 SAMPLES, BATCH, DROP = 64, 8, 9
+GREEDY = 30
+"""Blocks of a policy up to which SLEB is scored too: it takes n (n + 1) / 2 forwards."""
 Scores = Mapping[str, float]
 
 
@@ -57,12 +59,12 @@ def effects(policy: Policy, calibration: Calibration) -> dict[str, Any]:
     for reading, ours, other in compared(policy, calibration):
         for component in ("vision", "language"):
             names = [name for name in ours if name.startswith(component) and name not in policy.dead]
-            orders = [least_important(names, scores) for scores in (ours, other)]
+            mine, theirs = least_important(names, ours), least_important(names, other)
             correlation = float(spearmanr([ours[name] for name in names], [other[name] for name in names]).statistic)
-            row = {"correlation": round(correlation, 3), "half": round(kept_alike(*orders, len(names) // 2), 3)}
+            row = {"correlation": round(correlation, 3), "half": round(kept_alike(mine, theirs, len(names) // 2), 3)}
             every = [name for name in ours if name.startswith(component)]
             if len(every) > DROP:
-                row["nine"] = round(kept_alike(*orders, DROP - len(every) + len(names)), 3)
+                row["nine"] = round(kept_alike(mine, theirs, DROP - len(every) + len(names)), 3)
             result.setdefault(component, {})[reading] = row
             print(f"{reading}: {component} {', '.join(f'{key} {value}' for key, value in row.items())}", flush=True)
     return result
@@ -165,7 +167,8 @@ def apart(policy: Policy, calibration: Calibration) -> Iterator[tuple[str, Score
     )
     yield "Hessian: |trace|", curved, {b: abs(value) for b, value in curved.items()}
     yield "Hessian: other probes", curved, again
-    yield "PPL: greedily (SLEB)", means(leave_one_out(policy, calibration)), means(sleb(policy, calibration))
+    if len(sizes) <= GREEDY:
+        yield "PPL: greedily (SLEB)", means(leave_one_out(policy, calibration)), means(sleb(policy, calibration))
 
 
 def reseeded(calibration: Calibration) -> Iterator[dict[str, Tensor]]:
