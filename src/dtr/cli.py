@@ -54,6 +54,10 @@ VERBS: dict[str, tuple[str, str]] = {
         "pull: bring the cached artifacts; maintainers: push them and Snakemake's records into the store, check it",
     ),
 }
+HINT = (
+    "`dtr VERB --help` describes a verb. The stages in order: checkpoint (or fetch, import), score, drop, recover, rollout; "
+    "README.md runs all of them, `dtr doctor` says whether this machine can."
+)
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
 
 
@@ -91,7 +95,7 @@ def run(argv: list[str]) -> int:
 
 def parser(argv: Sequence[str]) -> argparse.ArgumentParser:
     """The parser for this command line: all verbs by name, the one asked for with its arguments."""
-    top = argparse.ArgumentParser(prog="dtr", description="Drop-Then-Recovery for vision-language-action policies.")
+    top = argparse.ArgumentParser(prog="dtr", description="Drop-Then-Recovery for vision-language-action policies.", epilog=HINT)
     top.add_argument("--version", action="version", version=f"dtr {own_version()}")
     verbs = top.add_subparsers(title="verbs", metavar="VERB", required=True)
     asked = next((word for word in argv if not word.startswith("-")), None)

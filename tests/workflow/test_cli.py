@@ -59,6 +59,18 @@ def actions(parser, verb):
     return verbs.choices[verb]._actions
 
 
+def test_help_says_where_to_go_on(capsys):
+    for words, says in (
+        (["--help"], "`dtr VERB --help` describes a verb"),
+        (["recover", "--help"], "schemas/recipe.schema.json"),
+        (["checkpoint", "--help"], "schemas/recipe.schema.json"),
+        (["store", "--help"], "maintainers: push what is here, check the store"),
+    ):
+        with pytest.raises(SystemExit):
+            cli.run(words)
+        assert says in " ".join(capsys.readouterr().out.split())
+
+
 def test_an_unknown_verb_is_answered_with_the_nearest(capsys):
     assert cli.run(["recovery"]) == 2
     assert "did you mean 'recover'" in capsys.readouterr().err

@@ -64,13 +64,13 @@ def test_containers_and_a_cluster_rerun_nothing(world, tmp_path):
     [
         ("config/smoke.yaml", "settle_steps: 2", "settle_steps: 3", EVALUATION),
         ("config/smoke.yaml", "ema: 0.5", "ema: 0.75", RECOVERY),
-        ("config/smoke.yaml", "samples: 4", "samples: 5", SCORING),
+        ("config/smoke.yaml", "samples: 4", "samples: 5", {**SCORING, **SHOWN}),
         ("config/smoke.yaml", f"{EPISODES}1", f"{EPISODES}2", {"demonstrate": 1, **SCORING, **RECOVERY}),
         ("config/smoke.yaml", "registers: 4", "registers: 2", POLICY),
         ("config/experiments/table1.tsv", "vision-ends", "vision-keep-0_1", {"plan": 1, "cost": 1, "recover": 1, "rollout": 2, **ROW}),
         ("config/experiments/table1.tsv", "Keep 2\tvision", "Keep two\tvision", ROW),
         ("src/dtr/stages.py", '"rollout": Stage(1', '"rollout": Stage(2', EVALUATION),
-        ("src/dtr/stages.py", '"table": Stage(1', '"table": Stage(2', SHOWN),
+        ("src/dtr/stages.py", '"table": Stage(2', '"table": Stage(3', SHOWN),
         ("src/dtr/stages.py", '"cost": Stage(1', '"cost": Stage(2', {**COSTS, **SHOWN}),
         ("envs/lock.txt", "\nruff==", "\nruff==9", {}),
         ("envs/lock.txt", "\npillow==", "\npillow==9", POLICY),
@@ -118,8 +118,8 @@ def test_a_live_sample_is_apart_from_the_full_table(world):
 
 
 def test_the_report_needs_what_it_shows_and_shares_what_is_there(made):
-    """Tables 2 and 5 take Table 1's policies and episodes; an arm that does not run is no job."""
+    """Tables 2, 5 and 7 take Table 1's policies and episodes; an arm that does not run is no job."""
     plan = made.plan("--", "results/report.html")
     assert (plan["recover"], plan["compress"], plan["latency"], plan["figure"], plan["failures"]) == (2, 2, 5, 5, 1)
-    assert plan["page"] == plan["show_page"] == plan["verdict"] == 1 and plan["table_with_gaps"] == 2
-    assert "checkpoint" not in plan and "table" not in plan and plan["rollout"] == 6
+    assert plan["page"] == plan["show_page"] == plan["verdict"] == 1 and plan["table"] == 3
+    assert "checkpoint" not in plan and plan["rollout"] == 6

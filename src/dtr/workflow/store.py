@@ -137,8 +137,12 @@ def check() -> float:
 def add_parser(verbs: Any) -> None:
     """Declare `dtr store`."""
     p = verbs.add_parser("store", help="cached artifacts: pull what is missing; maintainers: push, check")
-    p.add_argument("action", choices=["pull", "push", "check"], help="pull what is cached and not here, push what is here, check the store")
-    p.add_argument("--partial", action="store_true", help="push: only the stages of dvc.yaml whose files are all here")
+    p.add_argument(
+        "action",
+        choices=["pull", "push", "check"],
+        help="pull: bring what is cached and not here; maintainers: push what is here, check the store",
+    )
+    p.add_argument("--partial", action="store_true", help="maintainers, with push: only the stages of dvc.yaml whose files are all here")
     p.set_defaults(run=run)
 
 
