@@ -12,6 +12,7 @@ from snakemake.settings.types import DeploymentMethod
 from snakemake.utils import min_version
 
 from dtr.errors import DtrError
+from dtr.report.figures.captions import caption
 from dtr.sim.perturbations.variant import split
 from dtr.sim.suites import suite_digest
 from dtr.stages import token, version

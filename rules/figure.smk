@@ -17,6 +17,7 @@ rule figure:
     params:
         stage=token("figure"),
         kind=lambda w: w.figure.split("-")[0],
+        caption=lambda w: caption(w.figure),
     shell:
         "dtr figure {params.kind} --files {input.files} --out {output.png} 2>&1 | tee -i {log}"
 

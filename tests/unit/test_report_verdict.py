@@ -11,9 +11,11 @@ from test_report import ARM, BASELINE, build
 
 from dtr import cli
 from dtr.errors import BadConfig
+from dtr.provenance import write_json
 from dtr.report.claims import Claim, read_claims
-from dtr.report.evidence import of_cells, of_paper
+from dtr.report.evidence import beside, of_cells, of_paper
 from dtr.report.reported import read_reported
+from dtr.report.verdict import plan_behind
 from dtr.stats import Interval, Paired, over_seeds, paired_difference
 
 ROOT = Path(__file__).parents[2]
@@ -81,9 +83,37 @@ def test_what_does_not_pair_is_not_compared() -> None:
         assert of_cells(claim(), one, other).verdict == "not comparable"
 
 
-def test_the_edge_is_said() -> None:
-    full = cell({"0": {"a": "1" * 50}})
-    assert "edge" in of_cells(claim(), full, full).why
+def test_no_room_above_the_baseline_is_said() -> None:
+    full, nearly, half = (cell({"0": {"a": "1" * k + "0" * (50 - k)}}) for k in (50, 48, 25))
+    assert "100.0 is at the edge" in of_cells(claim(), full, full).why
+    assert "96.0 is at the edge" in of_cells(claim(), full, nearly).why  # two episodes could be gained, these would show six
+    assert of_cells(claim(), half, half).why == "" == of_cells(claim("less"), nearly, full).why
+
+
+def test_a_precise_zero_excludes_the_paper_s_difference() -> None:
+    half = cell({"0": {"a": "10" * 400}})
+    own, paper = of_cells(claim(), half, half), of_paper(claim(), 0.983, 0.95)
+    assert own.verdict == "underpowered" and "+3.3 points) is excluded" in beside(own, paper).why
+    few = cell({"0": {"a": "10" * 10}})
+    assert beside(of_cells(claim(), few, few), paper).why == ""  # [-16, 16]
+    assert beside(own, of_paper(claim(), None, None)) == own
+
+
+def test_where_the_paper_s_two_numbers_of_trials_disagree() -> None:
+    assert of_paper(claim("less"), 0.808, 0.917).why == "" == of_paper(claim(), 0.983, 0.95).why
+    assert of_paper(claim(), 0.940, 0.917).why == "underpowered at the 20 trials a task of its text (n 800)"
+
+
+def test_arms_of_the_same_blocks_are_not_compared(tmp_path: Path) -> None:
+    def behind(cut: str, digest: str, recipe: str = "four.recover") -> dict[str, Any]:
+        write_json(tmp_path / cut / "plan.json", {"digest": digest})
+        path = tmp_path / cut / recipe / "seed0/rollouts/closed-n50/s.jsonl"
+        return {"ancestry": [{"role": "episodes", "path": str(path)}]}
+
+    assert plan_behind(behind("language-half", "a")) == plan_behind(behind("language-gateprobe-9", "a")) == ("a", "four.recover")
+    assert plan_behind(behind("language-ends", "b")) != plan_behind(behind("language-half", "a"))
+    assert plan_behind(behind("none", "a", "four.recover.int8")) != plan_behind(behind("none", "a"))
+    assert plan_behind({"ancestry": [{"role": "episodes", "path": "s.jsonl"}]}) is None
 
 
 def test_the_verb(tmp_path: Path) -> None:
@@ -108,7 +138,8 @@ def test_every_claim_names_rows_and_columns_that_exist() -> None:
     for one in read_claims(SHEET):
         lines = read_reported(ROOT / f"results/reported/{one.table}.csv")
         assert {(row, one.column) for row in (one.row, one.other)} <= {(line["row"], line["column"]) for line in lines}, one.claim
-        assert one.source == f"arXiv 2606.27755v1, Table {one.table[-1]}"
+        told = all(line["source"] for line in lines if line["row"] in (one.row, one.other) and line["column"] == one.column)
+        assert one.source == (f"arXiv 2606.27755v1, Table {one.table[-1]}" if told else "control of this project"), one.claim
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from dtr.stats import (
     fisher_p,
     mcnemar_exact,
     non_inferior_p,
+    non_inferior_unpaired_p,
     over_seeds,
     paired,
     paired_bootstrap,
@@ -113,6 +114,14 @@ def test_newcombe_s_interval_of_two_independent_rates() -> None:
     assert (interval.low, interval.high) == pytest.approx((0.0524, 0.3339), abs=5e-5)
     back = unpaired_difference(48, 80, 56, 70)
     assert (back.low, back.high) == pytest.approx((-interval.high, -interval.low))
+
+
+def test_non_inferiority_of_two_independent_rates_is_the_interval_turned_round() -> None:
+    low, high = unpaired_difference(56, 70, 48, 80).low, unpaired_difference(56, 70, 48, 80).high
+    assert non_inferior_unpaired_p(48, 80, 56, 70, high) == pytest.approx(0.025, abs=1e-6)  # the other way round, its lower end is -high
+    assert non_inferior_unpaired_p(48, 80, 56, 70, -low + 0.4) < 0.025 < non_inferior_unpaired_p(48, 80, 56, 70, 0.2) < 0.975
+    assert non_inferior_unpaired_p(40, 80, 40, 80, 1e-9) == pytest.approx(0.5, abs=1e-6)
+    assert non_inferior_unpaired_p(2000, 2000, 20, 2000, 0.02) < 1e-14 < 0.999 < non_inferior_unpaired_p(20, 2000, 2000, 2000, 0.02)
 
 
 def test_fisher_by_hand() -> None:

@@ -47,6 +47,13 @@ def test_the_rest_is_made_and_then_there_is_nothing_to_do(world):
     assert world.plan("--", TABLE, PLAN) == {}
 
 
+def test_snakemake_s_own_report_has_the_pictures_and_their_captions(world):
+    figure = "results/smoke/figures/costs.png"
+    world.snakemake("--", figure)
+    world.snakemake("--report", "report.html", "--", figure)
+    assert "bounds what dropping it can save" in (world.folder / "report.html").read_text()
+
+
 def test_a_finished_policy_says_what_it_came_from(world):
     from dtr.policies.file import read_header
 

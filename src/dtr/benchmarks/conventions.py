@@ -1,14 +1,16 @@
 """What the paper leaves open in its metrics, measured: our reading against the other one, on the cached embedded policy.
 
-    correlation   Spearman's, between the blocks' scores of both readings          overlap   |D_k and D'_k| / k at half of the blocks
+    correlation   Spearman's, between the blocks' scores of both readings
+    half, nine    |K and K'| / |K|, of the component's live blocks kept when half of these go, and by Drop-9, which takes the dead ones
+                  first (where there are more than nine blocks)
 
-Policy and frames are those of `artifacts/embedded` (`dtr store pull`): 64 frames of `embedded_goal`, seed 0, batches of 8.
+Policies and frames are those of `artifacts/embedded` (`dtr store pull`): 64 frames of `embedded_goal`, seed 0, batches of 8.
 docs/metrics.md has the table; what each other reading is stands below.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,24 +20,33 @@ if TYPE_CHECKING:
     from dtr.importance.calibration import Calibration
     from dtr.policies.base import Policy
 
-POLICY, DATA = Path("artifacts/embedded/openvla_oft/pretrained.safetensors"), Path("artifacts/embedded/demos/embedded_goal")
-SAMPLES, BATCH = 64, 8
+FOLDER, POLICIES = Path("artifacts/embedded"), ("openvla_oft", "pi05")
+DATA = FOLDER / "demos/embedded_goal"
+SAMPLES, BATCH, DROP = 64, 8, 9
+GREEDY = 30
+"""Blocks of a policy up to which SLEB is scored too: it takes n (n + 1) / 2 forwards."""
 Scores = Mapping[str, float]
 
 
 def measure(quick: bool = False) -> dict[str, Any]:
-    """Component -> reading -> correlation and overlap. Raises MissingAssets without the cached policy."""
+    """Policy -> component -> reading -> correlation and overlaps. Raises MissingAssets without the cached policies."""
     from dtr.data.pictures import read_data
     from dtr.errors import MissingAssets
     from dtr.importance.calibration import drawn
     from dtr.policies.file import load_policy
     from dtr.workflow.paths import PICTURES
 
-    if not (POLICY.exists() and DATA.exists()):
-        raise MissingAssets(f"expected the cached policy {POLICY} and {DATA}, but they are not there: bring them with `dtr store pull`.")
-    loaded = load_policy(POLICY)
-    data = read_data([DATA], loaded.processor.image_size, Path(PICTURES.format(scale="embedded")))
-    return effects(loaded.policy, drawn(loaded.policy, loaded.processor, data, 16 if quick else SAMPLES, 0, BATCH))
+    files = {name: FOLDER / name / "pretrained.safetensors" for name in POLICIES}
+    for path in (DATA, *files.values()):
+        if not path.exists():
+            raise MissingAssets(f"expected the cached {path}, but it is not there: bring it with `dtr store pull`.")
+    found = {}
+    for name, path in files.items():
+        loaded = load_policy(path)
+        data = read_data([DATA], loaded.processor.image_size, Path(PICTURES.format(scale="embedded")))
+        print(f"{name}:", flush=True)
+        found[name] = effects(loaded.policy, drawn(loaded.policy, loaded.processor, data, 16 if quick else SAMPLES, 0, BATCH))
+    return found
 
 
 def effects(policy: Policy, calibration: Calibration) -> dict[str, Any]:
@@ -48,13 +59,20 @@ def effects(policy: Policy, calibration: Calibration) -> dict[str, Any]:
     for reading, ours, other in compared(policy, calibration):
         for component in ("vision", "language"):
             names = [name for name in ours if name.startswith(component) and name not in policy.dead]
-            k = len(names) // 2
-            sets = [set(least_important(names, scores)[:k]) for scores in (ours, other)]
+            mine, theirs = least_important(names, ours), least_important(names, other)
             correlation = float(spearmanr([ours[name] for name in names], [other[name] for name in names]).statistic)
-            row = {"correlation": round(correlation, 3), "overlap": round(len(sets[0] & sets[1]) / k, 3)}
+            row = {"correlation": round(correlation, 3), "half": round(kept_alike(mine, theirs, len(names) // 2), 3)}
+            every = [name for name in ours if name.startswith(component)]
+            if len(every) > DROP:
+                row["nine"] = round(kept_alike(mine, theirs, DROP - len(every) + len(names)), 3)
             result.setdefault(component, {})[reading] = row
-            print(f"{reading}: {component} correlation {row['correlation']}, overlap {row['overlap']}", flush=True)
+            print(f"{reading}: {component} {', '.join(f'{key} {value}' for key, value in row.items())}", flush=True)
     return result
+
+
+def kept_alike(ours: Sequence[str], other: Sequence[str], k: int) -> float:
+    """Share of the blocks kept by one order, least important first, that the other keeps too, when k go."""
+    return len(set(ours[k:]) & set(other[k:])) / len(ours[k:])
 
 
 def compared(policy: Policy, calibration: Calibration) -> Iterator[tuple[str, Scores, Scores]]:
@@ -149,7 +167,8 @@ def apart(policy: Policy, calibration: Calibration) -> Iterator[tuple[str, Score
     )
     yield "Hessian: |trace|", curved, {b: abs(value) for b, value in curved.items()}
     yield "Hessian: other probes", curved, again
-    yield "PPL: greedily (SLEB)", means(leave_one_out(policy, calibration)), means(sleb(policy, calibration))
+    if len(sizes) <= GREEDY:
+        yield "PPL: greedily (SLEB)", means(leave_one_out(policy, calibration)), means(sleb(policy, calibration))
 
 
 def reseeded(calibration: Calibration) -> Iterator[dict[str, Tensor]]:

@@ -10,7 +10,7 @@ A selection chooses among the blocks that are still there. What already went sta
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from dtr.dropping.cut import Part
@@ -87,6 +87,20 @@ def least(depths: Mapping[str, Depth], blocks: Mapping[str, BlockScore], count: 
         alive = {f"{stack}.{i}" for stack, depth in depths.items() for i in depth.present if i not in depth.dead}
         return cheapest_spans(stacks, {name: blocks[name].spans for name in names}, count, alive)
     return least_important(names, {name: blocks[name].score for name in names})[:count]
+
+
+def depths_of(score: Score) -> dict[str, dict[str, Depth]]:
+    """Component -> stack -> which of its blocks the record has, and which of them are dead."""
+    found: dict[str, dict[str, list[str]]] = {}
+    for name in score.blocks:
+        found.setdefault(name.split(".")[0], {}).setdefault(name.rsplit(".", 1)[0], []).append(name)
+    return {component: {stack: depth_of(names, score.blocks) for stack, names in stacks.items()} for component, stacks in found.items()}
+
+
+def depth_of(names: Sequence[str], blocks: Mapping[str, BlockScore]) -> Depth:
+    """One stack."""
+    present = tuple(sorted(block_index(name) for name in names))
+    return Depth(present[-1] + 1, present, tuple(block_index(name) for name in names if blocks[name].dead))
 
 
 def brief(indices: tuple[int, ...]) -> str:

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from dtr.dropping.scores import BlockScore, Score, block_index
-from dtr.dropping.selection import Depth, least
+from dtr.dropping.selection import Depth, depths_of, least
 from dtr.errors import PlanMismatch
 
 SEED = 0
@@ -42,20 +42,6 @@ class Level:
         return {"component": self.component, "drop": self.drop, "dropped": list(self.dropped), **self.found}
 
 
-def depths(score: Score) -> dict[str, dict[str, Depth]]:
-    """Component -> stack -> which of its blocks the record has, and which of them are dead."""
-    found: dict[str, dict[str, list[str]]] = {}
-    for name in score.blocks:
-        found.setdefault(name.split(".")[0], {}).setdefault(name.rsplit(".", 1)[0], []).append(name)
-    return {component: {stack: depth(names, score.blocks) for stack, names in stacks.items()} for component, stacks in found.items()}
-
-
-def depth(names: Sequence[str], blocks: Mapping[str, BlockScore]) -> Depth:
-    """One stack."""
-    present = tuple(sorted(block_index(name) for name in names))
-    return Depth(present[-1] + 1, present, tuple(block_index(name) for name in names if blocks[name].dead))
-
-
 def drop_levels(n: int, levels: Sequence[int] | None) -> list[int]:
     """The levels looked at in a component of n blocks: the paper's, 9, 12, 16 and 17 of 18, as shares."""
     wanted = levels if levels is not None else (n // 2, round(2 * n / 3), n - 2, n - 1)
@@ -64,7 +50,7 @@ def drop_levels(n: int, levels: Sequence[int] | None) -> list[int]:
 
 def components(score: Score, levels: Sequence[int] | None) -> list[tuple[str, Mapping[str, Depth], list[int]]]:
     """Component, its stacks, the levels that are looked at."""
-    found = depths(score)
+    found = depths_of(score)
     return [(name, stacks, drop_levels(sum(len(d.present) for d in stacks.values()), levels)) for name, stacks in found.items()]
 
 

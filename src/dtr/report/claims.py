@@ -8,7 +8,7 @@ A claim is about a difference d of two success rates, row minus other:
 
 and is decided by an interval for d, at level 95 %: all of it inside what is claimed: `holds`; all of it outside: `does not hold`; otherwise
 the episodes cannot tell: `underpowered`, with the smallest difference that they would have shown. A claim whose two numbers do not exist,
-or do not belong to one condition, is `not comparable`.
+or do not belong to one condition, or to two policies, is `not comparable`. The paper states no margins: they are ours.
 """
 
 from __future__ import annotations

@@ -3,15 +3,17 @@
 Ours: pairs of equal (suite, training seed, task, initial state) of two cells; Tango's interval, exact McNemar p, the stratified bootstrap
 over tasks beside them. With two training seeds or more the interval is that over seeds, which covers training and evaluation; with one it
 covers evaluation alone, and the line says so.
-The paper's: k of n from the printed percentage and n = 500 episodes a suite, 2 000 for an average (its model cards; its text says 20 trials
-a task, which would be 200 a suite and wider). Two independent counts, because which episodes failed is not published: Newcombe's interval,
-Fisher's exact p. It covers evaluation alone.
+Two arms that kept the same blocks are one policy, and a claim that one of them is better has nothing to compare.
+The paper's: k of n from the printed percentage and n = 500 episodes a suite, 2 000 for an average (its model cards). Its text says 20
+trials a task, 200 episodes a suite: where that would change the verdict, the line says so. Two independent counts, because which episodes
+failed is not published: Newcombe's interval, Fisher's exact p (of non-inferiority: Newcombe's interval turned round). It covers evaluation
+alone.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from dtr.report.claims import Claim, Verdict
@@ -23,6 +25,7 @@ from dtr.stats import (
     fisher_p,
     mcnemar_exact,
     non_inferior_p,
+    non_inferior_unpaired_p,
     over_seeds,
     paired,
     paired_bootstrap,
@@ -32,6 +35,7 @@ from dtr.stats import (
 
 Cell = Mapping[str, Any]
 EPISODES_A_SUITE = 500
+EPISODES_IN_THE_TEXT = 200
 SUITES = 4
 EVALUATION = "evaluation"
 
@@ -88,7 +92,7 @@ def of_cells(claim: Claim, cell: Cell, other: Cell) -> Evidence:
     interval, noise = spread(by_seed, total)
     boot = paired_bootstrap(strata)
     discordant = (total.gained + total.lost) / total.n
-    verdict = claim.decide(interval)
+    verdict, detectable = claim.decide(interval), detectable_paired(total.n, discordant)
     p, test = (
         (non_inferior_p(total, claim.margin), "tango-non-inferiority")
         if claim.rule == "not_worse"
@@ -106,9 +110,9 @@ def of_cells(claim: Claim, cell: Cell, other: Cell) -> Evidence:
         test,
         boot.low,
         boot.high,
-        detectable_paired(total.n, discordant),
+        detectable,
         noise,
-        ceiling(verdict, cell["value"], other["value"]),
+        edge(claim, cell["value"], other["value"], detectable) if verdict == "underpowered" else "",
     )
 
 
@@ -121,29 +125,51 @@ def spread(by_seed: Mapping[int, Mapping[tuple[str, str], Paired]], total: Paire
     return over_seeds([s.difference for s in sums], variances).interval, f"evaluation and training ({len(sums)} seeds)"
 
 
-def ceiling(verdict: Verdict, rate: float, other: float) -> str:
-    """Why more episodes of this benchmark might not help."""
-    both = min(rate, other) > 0.99 or max(rate, other) < 0.01
-    return "both rates are at the edge: harder tasks would tell, more episodes would not" if verdict == "underpowered" and both else ""
+def edge(claim: Claim, rate: float, other: float, detectable: float | None) -> str:
+    """Why more episodes of this benchmark would not help: both rates are at an edge, or the other one leaves less room for what is claimed
+    than these episodes could have seen."""
+    room = {"greater": 1 - other, "less": other, "not_worse": 1.0}[claim.rule]
+    if min(rate, other) > 0.99 or max(rate, other) < 0.01 or room < (detectable or 0.0):
+        return f"{100 * other:.1f} is at the edge: harder tasks would tell, more episodes would not"
+    return ""
+
+
+def beside(own: Evidence, paper: Evidence) -> Evidence:
+    """Ours, undecided, with a word where it does exclude a difference as large as the paper's."""
+    if own.verdict != "underpowered" or own.low is None or own.high is None or paper.difference is None:
+        return own
+    if own.low <= paper.difference <= own.high:
+        return own
+    said = f"a difference as large as the paper's ({100 * paper.difference:+.1f} points) is excluded"
+    return replace(own, why="; ".join(text for text in (own.why, said) if text))
 
 
 def of_paper(claim: Claim, value: float | None, other: float | None) -> Evidence:
     """What the paper's two printed rates say."""
     if value is None or other is None:
         return Evidence("not comparable", why="the paper prints no such number that we know")
-    n = EPISODES_A_SUITE * (SUITES if claim.column == "average" else 1)
+    suites = SUITES if claim.column == "average" else 1
+    n, fewer = EPISODES_A_SUITE * suites, EPISODES_IN_THE_TEXT * suites
     k, k0 = round(value * n), round(other * n)
     interval = unpaired_difference(k, n, k0, n)
+    verdict = claim.decide(interval)
+    p, test = (
+        (non_inferior_unpaired_p(k, n, k0, n, claim.margin), "newcombe-non-inferiority")
+        if claim.rule == "not_worse"
+        else (fisher_p(k, n, k0, n), "fisher-exact")
+    )
+    in_text = claim.decide(unpaired_difference(round(value * fewer), fewer, round(other * fewer), fewer))
     return Evidence(
-        verdict=claim.decide(interval),
+        verdict=verdict,
         rate=k / n,
         other_rate=k0 / n,
         n=n,
         difference=(k - k0) / n,
         low=interval.low,
         high=interval.high,
-        p=fisher_p(k, n, k0, n),
-        test="fisher-exact",
+        p=p,
+        test=test,
         detectable=detectable_unpaired(k0 / n, n, n),
         noise=EVALUATION,
+        why="" if in_text == verdict else f"{in_text} at the 20 trials a task of its text (n {fewer})",
     )

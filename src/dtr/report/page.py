@@ -27,7 +27,16 @@ from dtr.report.figures.captions import caption
 from dtr.report.outcomes import run_record
 from dtr.report.table1 import machine_line, plain, said
 
-RATE = "_k"
+TITLES = {
+    "table1": "components",
+    "table2": "granularity",
+    "table3": "metrics of importance",
+    "table4": "recovery at equal FLOPs",
+    "table5": "speed, and other ways to save",
+    "table6": "LIBERO-Plus",
+    "table7": "other policies",
+}
+"""What each table of the paper is about."""
 
 
 def add_parser(verbs: Any) -> None:
@@ -51,7 +60,7 @@ def run(args: argparse.Namespace) -> None:
         "verdicts": verdicts_of(args.verdicts) if args.verdicts else [],
         "figures": [figure_of(path) for path in args.figures],
         "machines": sorted({machine for table in tables for row in table["rows"] for cell in row["cells"] for machine in cell["machines"]}),
-        "not_run": [(table["name"], row) for table in tables for row in table["rows"] if row["why"]],
+        "not_run": [gap for table in tables for gap in gaps_of(table)],
     }
     write_text(args.out, page.render(context))
     print(f"{args.out}: {len(tables)} tables, {len(args.figures)} figures")
@@ -77,7 +86,22 @@ def table_of(path: Path, configfile: str) -> dict[str, Any]:
         more = {"why": line.get("why", "") if not ran else "", "twin": line.get("same_blocks_as", "")}
         went = {"dropped": int(line.get("blocks_dropped") or 0), "free": int(line.get("blocks_free") or 0)}
         rows.append(labels | more | went | {"cells": cells, "paper": paper, "training": trainings(cells)})
-    return {"name": path.stem, "scale": lines[0]["scale"], "columns": columns, "rows": rows, "path": str(path), "sha256": sha256_file(path)}
+    about = {"name": path.stem, "title": title(path.stem), "scale": lines[0]["scale"], "path": str(path), "sha256": sha256_file(path)}
+    split = {"ran": [row for row in rows if row["cells"]], "absent": [row for row in rows if not row["cells"]]}
+    return about | {"columns": columns, "rows": rows} | split
+
+
+def title(table: str) -> str:
+    """`Table 1: components` for `table1`; the name of a table that the paper does not have."""
+    return f"Table {table.removeprefix('table')}: {TITLES[table]}" if table in TITLES else table
+
+
+def gaps_of(table: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Why arms of a table were not run, and which."""
+    found: dict[str, list[str]] = {}
+    for row in table["absent"]:
+        found.setdefault(row["why"], []).append(row["row"])
+    return [{"table": table["title"], "why": why, "arms": arms} for why, arms in found.items()]
 
 
 def cell_of(table: Path, line: Mapping[str, str], column: str, configfile: str) -> dict[str, Any]:
@@ -139,10 +163,11 @@ def verdicts_of(path: Path) -> list[dict[str, str]]:
 
 
 def shares(line: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    """Every fraction of a verdict in percent or points."""
+    """Every fraction of a verdict in percent or points, its p in two digits."""
     for prefix in ("", "paper_"):
         for key in ("rate", "other_rate", "detectable"):
             yield f"{prefix}{key}", f"{100 * float(line[f'{prefix}{key}']):.1f}" if line[f"{prefix}{key}"] else ""
+        yield f"{prefix}p", f"{float(line[f'{prefix}p']):.2g}" if line[f"{prefix}p"] else ""
         for key in ("difference", "low", "high"):
             yield f"{prefix}{key}", f"{100 * float(line[f'{prefix}{key}']):+.1f}" if line[f"{prefix}{key}"] else ""
 

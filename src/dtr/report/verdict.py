@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from dtr.errors import BadRecord
-from dtr.provenance import write_text
+from dtr.provenance import read_json, write_text
 from dtr.report.cell import read_cell
 from dtr.report.claims import Claim, read_claims
-from dtr.report.evidence import Cell, Evidence, of_cells, of_paper
+from dtr.report.evidence import Cell, Evidence, beside, of_cells, of_paper
 from dtr.report.reported import reported
 from dtr.report.table1 import csv_text
 
@@ -47,7 +47,10 @@ def run(args: argparse.Namespace) -> None:
             raise BadRecord(
                 f"expected success rates at the scale {args.scale}, got {cell['quantity']} at {cell['scale']}: correct --cells."
             )
-    judged = [(claim, ours(claim, cells, args.scale), theirs(claim, args.reported)) for claim in claims]
+    judged = []
+    for claim in claims:
+        paper = theirs(claim, args.reported)
+        judged.append((claim, beside(ours(claim, cells, args.scale), paper), paper))
     write_text(args.out, csv_text([line(*one) for one in judged]))
     write_text(args.out.with_suffix(".md"), markdown(judged, args.scale))
     said = Counter(own.verdict for _, own, _ in judged)
@@ -60,7 +63,18 @@ def ours(claim: Claim, cells: dict[Key, Cell], scale: str) -> Evidence:
     missing = [row for row, cell in have.items() if cell is None]
     if missing:
         return Evidence("not comparable", why=f"not run at the scale {scale}: {', '.join(missing)} of {claim.table}")
+    plans = {plan_behind(cell) for cell in have.values()}
+    if len(plans) == 1 and None not in plans:
+        return Evidence("not comparable", why="both arms kept the same blocks here: one policy is behind both, and nothing is to compare")
     return of_cells(claim, have[claim.row], have[claim.other])  # type: ignore[arg-type]
+
+
+def plan_behind(cell: Cell | None) -> tuple[str, str] | None:
+    """(digest of the plan, data and recipe) of the policies behind a cell; None where the plan is not here."""
+    own = next((Path(part["path"]) for part in (cell or {}).get("ancestry", ()) if part["role"] == "episodes"), None)
+    if own is None or len(own.parents) < 5 or not (plan := own.parents[4] / "plan.json").is_file():
+        return None
+    return str(read_json(plan)["digest"]), own.parents[3].name
 
 
 def theirs(claim: Claim, folder: Path) -> Evidence:
@@ -107,7 +121,8 @@ def shown(e: Evidence) -> str:
 
 LEGEND = """`holds`: the whole 95 % interval of the difference (points) lies in what is claimed; `does not hold`: all of it lies outside;
 `underpowered`: it holds both answers, and the smallest difference that this many episodes show in four of five repetitions stands beside
-it; `not comparable`: a number does not exist here. Here: paired on the same initial states, Tango's interval (over several training seeds
-Student's t), exact McNemar p (or Tango's one-sided p of non-inferiority). The paper's: counts from its percentages at 500 episodes a suite,
-taken as independent, Newcombe's interval, Fisher's exact p. No p is corrected for the number of claims. Noise of evaluation alone says
-nothing about other training seeds."""
+it; `not comparable`: a number does not exist here, or one policy is behind both. Margins are this project's: the paper states none. Here:
+paired on the same initial states, Tango's interval (over several training seeds Student's t), exact McNemar p. The paper's: counts from its
+percentages at 500 episodes a suite, taken as independent, Newcombe's interval, Fisher's exact p. Where the rule is "not worse", p is
+one-sided, of non-inferiority (Tango's; Newcombe's interval turned round), and decides at 0.025. No p is corrected for the number of claims.
+Noise of evaluation alone says nothing about other training seeds."""

@@ -19,7 +19,7 @@ from dtr.stats.paired import (
     paired_difference,
 )
 from dtr.stats.power import detectable_paired, detectable_unpaired
-from dtr.stats.proportion import Interval, clopper_pearson, fisher_p, unpaired_difference, wilson
+from dtr.stats.proportion import Interval, clopper_pearson, fisher_p, non_inferior_unpaired_p, unpaired_difference, wilson
 from dtr.stats.training import Seeds, over_seeds
 
 __all__ = [
@@ -33,6 +33,7 @@ __all__ = [
     "fisher_p",
     "mcnemar_exact",
     "non_inferior_p",
+    "non_inferior_unpaired_p",
     "over_seeds",
     "paired",
     "paired_bootstrap",

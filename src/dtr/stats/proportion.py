@@ -13,7 +13,11 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from scipy.optimize import brentq
 from scipy.stats import beta, fisher_exact, norm
+
+Z = 8.0
+"""Beyond this many standard errors a p-value is given as that of 8: 6e-16."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,22 @@ def unpaired_difference(k: int, n: int, k0: int, n0: int, level: float = 0.95) -
     p, p0 = k / n, k0 / n0
     low, high = math.hypot(p - own.low, other.high - p0), math.hypot(own.high - p, p0 - other.low)
     return Interval(p - p0 - low, p - p0 + high, level, "newcombe")
+
+
+def non_inferior_unpaired_p(k: int, n: int, k0: int, n0: int, margin: float) -> float:
+    """One-sided p-value that the first rate is worse than the second by `margin` or more: Newcombe's interval turned round.
+
+    It is a/2 of the level 1 - a at which an end of `unpaired_difference` meets -margin, so it is below a/2 exactly where the lower end at
+    that level lies above -margin.
+    """
+    d = k / n - k0 / n0
+
+    def gap(z: float) -> float:
+        interval = unpaired_difference(k, n, k0, n0, 1 - 2 * float(norm.sf(abs(z)))) if z else None
+        return (d if interval is None else interval.low if z > 0 else interval.high) + margin
+
+    z = Z if gap(Z) > 0 else -Z if gap(-Z) < 0 else float(brentq(gap, -Z, Z))
+    return float(norm.sf(z))
 
 
 def fisher_p(k: int, n: int, k0: int, n0: int) -> float:

@@ -6,15 +6,16 @@ CAPTIONS = {
     "frontier": "Success after recovery against the FLOPs that are kept, with 95 % Clopper-Pearson intervals (noise of evaluation only). "
     "Hollow: the paper's numbers, of another scale. The axis leaves out what is empty.",
     "tasks": "Successes of every arm on every task. An average hides which tasks were lost.",
-    "scores": "Importance of every block by every metric that was scored, each divided by its component's largest score. Bands: one "
-    "standard error over the calibration samples. Crossed blocks are dead: no action depends on them, so dropping them is free and shows "
-    "nothing.",
+    "scores": "Importance of every block by every metric that was scored, each divided by its component's largest score. Bars: mean over "
+    "the calibration samples with one standard error. On grey: the half of the component that would go first. Crossed blocks are dead: no "
+    "action depends on them, so dropping them is free and shows nothing.",
     "curves": "Loss on held-out demonstrations over the steps of recovery. A low loss is no success rate: compare with the table.",
-    "costs": "Where parameters and FLOPs lie, by component and cut: what a component costs bounds what dropping it can save.",
     "strength": "Success against the level of each perturbation, with 95 % Clopper-Pearson intervals (noise of evaluation only). Levels of "
     "different categories are not comparable.",
     "reported": "The paper's own numbers. Nothing of it was run here: the real robot's data are not public (Figures 2 and 3), RoboTwin "
     "needs an environment of its own (Figure 4, docs/robotwin.md). A question mark is a number that is not known to us.",
+    "costs": "Where parameters and FLOPs lie, by component and cut: what a component costs bounds what dropping it can save. "
+    "Other: projectors, and released weights that no action depends on.",
     "failures": "Last pictures of failed episodes, spread over the tasks, played once more.",
 }
 

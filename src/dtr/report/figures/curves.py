@@ -14,6 +14,9 @@ from matplotlib.ticker import FuncFormatter
 from dtr.policies.file import read_header
 from dtr.report.figures.style import COLOUR, DASHES, new_figure
 
+NAMES = 3
+"""Names of cuts in a line of the legend, in a panel of 3.6 inches: below the panel, since curves fill it."""
+
 
 def draw(files: Sequence[Path]) -> Figure:
     """One panel a policy class. An arm without a curve is named, not drawn."""
@@ -21,7 +24,8 @@ def draw(files: Sequence[Path]) -> Figure:
     for path in files:
         header = read_header(path)
         panels.setdefault(header["policy"], []).append(((header["plan"] or {"cut": "none"})["cut"], read_curve(path)))
-    figure = new_figure(3.6 * max(2, len(panels)), 3.0)
+    lines = max(-(-len(arms) // NAMES) for arms in panels.values())
+    figure = new_figure(3.6 * max(2, len(panels)), 2.9 + 0.16 * lines)
     for ax, (policy, arms) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
         seen: Counter[str] = Counter()
         for cut, curve in arms:
@@ -38,7 +42,8 @@ def draw(files: Sequence[Path]) -> Figure:
         ax.tick_params(axis="y", which="minor", labelsize=6)
         ax.set_xlabel("step of recovery")
         ax.set_ylabel("loss on held-out demonstrations")
-        ax.legend(loc="upper right", ncols=1 + (len(arms) > 5), title="cut", title_fontsize=7)
+        columns = NAMES if len(panels) > 1 else 2 * NAMES
+        ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.17), ncols=columns, title="cut", title_fontsize=7)
     return figure
 
 

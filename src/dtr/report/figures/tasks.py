@@ -13,12 +13,14 @@ from dtr.report.cell import read_cell
 from dtr.report.figures.style import new_figure
 
 PLAIN = str.maketrans("_", " ")
+ORDER = ("spatial", "object", "goal", "long")
+"""The suites as the paper's tables have them; others after them, as they come."""
 
 
 def draw(files: Sequence[Path]) -> Figure:
     """From cells of `average`, one a row."""
     cells = [read_cell(path) for path in files]
-    columns = list(dict.fromkeys(key for cell in cells for key in counts(cell)))
+    columns = sorted(dict.fromkeys(key for cell in cells for key in counts(cell)), key=lambda key: place(key[0]))
     table = [counts(cell) for cell in cells]
     rates = np.array(
         [[k / n if (n := row.get(key, (0, 0))[1]) else np.nan for key in columns for k in (row.get(key, (0, 0))[0],)] for row in table]
@@ -58,6 +60,11 @@ def counts(cell: Mapping[str, Any]) -> dict[tuple[str, str], tuple[int, int]]:
 def name(cell: Mapping[str, Any]) -> str:
     """An arm's name in the margin."""
     return f"{cell['model']}  {cell['setting']}" + (f" {cell['component']}" if cell["component"] != "-" else "")
+
+
+def place(suite: str) -> int:
+    """Where a suite stands among the columns."""
+    return ORDER.index(short(suite)) if short(suite) in ORDER else len(ORDER)
 
 
 def short(suite: str) -> str:
