@@ -128,8 +128,10 @@ def _pretrain() -> list[Layout]:
 COMPOSED = (("milk", "green block"), ("cereal", "can"))
 """The two objects of each scene, each there twice; the first stands in the row behind, being taller."""
 
-BEHIND, BEFORE, ASIDE = -0.15, -0.04, 0.10
-"""x of both rows, and how far left or right of the middle their things stand."""
+BEHIND, BEFORE, ASIDE = -0.165, -0.035, 0.10
+"""x of both rows, and how far left or right of the middle their things stand. Nearer rows let the hand touch a box behind."""
+
+NARROW_M = 0.02
 
 HELD_OUT = (
     *(("milk", "left", "blue_plate"), ("green block", "right", "wood_crate")),
@@ -144,11 +146,11 @@ def _compose(held: bool) -> list[Layout]:
     for behind, before in COMPOSED:
         rows = {behind: BEHIND, before: BEFORE}
         things = {f"{what.replace(' ', '_')}_{k}": (x, y) for what, x in rows.items() for k, y in ((1, -ASIDE), (2, ASIDE))}
-        places = things | {"wood_crate_1": (0.12, 0.13), "blue_plate_1": (0.12, -0.13)}
+        places = things | {"wood_crate_1": (0.125, 0.13), "blue_plate_1": (0.125, -0.13)}
         for what, (side, k), where in product(rows, (("left", 2), ("right", 1)), PHRASE):
             if ((what, side, where) in HELD_OUT) == held:
                 goal = ((f"{what.replace(' ', '_')}_{k}", f"{where}_1"),)
-                layouts.append(Layout(f"put the {what} on the {side} {PHRASE[where]}", places, goal))
+                layouts.append(Layout(f"put the {what} on the {side} {PHRASE[where]}", places, goal, NARROW_M))
     return layouts
 
 
