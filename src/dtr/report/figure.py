@@ -6,6 +6,7 @@ frontier   success against FLOPs kept                         cells of flops and
 tasks      per-task heat map                                  cells of average
 costs      where parameters and FLOPs lie                     cost records
 failures   contact sheet of failures                          a recovered policy, its episodes, their protocol
+language_pressure   success and following by instruction      language_pressure.csv
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import Any
 
 from dtr.errors import BadConfig
 
-FIGURES = ("scores", "curves", "frontier", "tasks", "costs", "failures")
+FIGURES = ("scores", "curves", "frontier", "tasks", "costs", "failures", "language_pressure")
 
 
 def add_parser(verbs: Any) -> None:

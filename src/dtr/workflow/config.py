@@ -122,6 +122,12 @@ class Arm:
     method: str = "-"
     scales: str = ""
     note: str = "-"
+    sets: str = ""
+
+    @property
+    def played(self) -> tuple[str, ...]:
+        """The sets of tasks that it plays, where its sheet says so."""
+        return tuple(self.sets.split(",")) if self.sets else ()
 
     def runs(self, scale: str) -> bool:
         """Whether the sheet has this arm run at `scale`."""

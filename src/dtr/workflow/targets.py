@@ -88,7 +88,7 @@ class Targets:
         names = {
             "policy": self.config["policies"],
             "data": self.config["data"],
-            "suite": {*self.config["demos"], *self.config["suites"].values()},
+            "suite": {*self.config["demos"], *self.config["suites"].values(), *pressed(self.config)},
             "calibration": self.config["calibrations"],
             "table": self.config["tables"],
             "column": {column for table in self.sheets for column in self.columns(table)},
@@ -290,6 +290,11 @@ class Targets:
 def sheet_of(entry: str | Mapping[str, Any]) -> str:
     """The sheet of one entry of `tables`."""
     return entry if isinstance(entry, str) else str(entry["sheet"])
+
+
+def pressed(config: Mapping[str, Any]) -> set[str]:
+    """The suites that are played to see how much language matters (dtr.workflow.pressure)."""
+    return {suite for entry in config.get("pressure", {}).get("sets", {}).values() for suite in entry["suites"]}
 
 
 def trained_by(arm: Arm) -> str:
