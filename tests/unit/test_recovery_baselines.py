@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import recovery_world as world
 import torch
-from test_recovery_verbs import place, recover, write  # noqa: F401  (a fixture is used by its name)
+from test_recovery_verbs import checkpoint, place, recover  # noqa: F401  (a fixture is used by its name)
 
 from dtr.cli import run
 from dtr.errors import BadConfig
@@ -45,9 +45,7 @@ def test_an_early_exit_learns(place: Path) -> None:  # noqa: F811
 
 
 def test_from_scratch_nothing_of_the_pretrained_policy_is_used(place: Path) -> None:  # noqa: F811
-    write(place / "data2", world.data())
-    assert run(["checkpoint", "--config", json.dumps(world.SETTINGS), "--data", str(place / "data2"), "--recipe", json.dumps({"steps": 2, "batch": 8, "lr": 1e-3}),
-                "--words", "the milk crate", "--state-dir", str(place / "state2"), "--out", str(place / "another.safetensors"), "--seed", "5"]) == 0  # fmt: skip
+    assert checkpoint(place, "another.safetensors", "state2", seed="5") == 0
     weights = []
     for source in ("pretrained", "another"):
         plan = place / f"{source}.plan.json"

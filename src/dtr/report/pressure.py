@@ -41,7 +41,11 @@ Played = Mapping[str, Any]
 def add_parser(verbs: Any) -> None:
     """Declare `dtr pressure`."""
     p = verbs.add_parser("pressure", help="put success and following under right, blank and swapped instructions together")
-    p.add_argument("--played", required=True, help="JSON, or the path of it: every arm, set of tasks and instruction with its episode files")
+    p.add_argument(
+        "--played",
+        required=True,
+        help="JSON, or a file of it with paths from its folder: every arm, set and instruction with its episode files",
+    )
     p.add_argument("--scale", required=True, help="smoke, embedded or paper")
     p.add_argument("--out", type=Path, required=True, help="language_pressure.csv; the same as markdown goes beside it")
     p.set_defaults(run=run)
@@ -49,11 +53,13 @@ def add_parser(verbs: Any) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Count, compare and write."""
+    inline = args.played.lstrip().startswith("[")
+    folder = Path() if inline else Path(args.played).parent
     try:
-        played = json.loads(args.played if args.played.lstrip().startswith("[") else Path(args.played).read_text(encoding="utf-8"))
+        played = json.loads(args.played if inline else Path(args.played).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise BadConfig(f"--played must be a JSON list or the path of one, got {args.played[:80]!r} ({error}): correct it.") from error
-    lines = [line(one, args.scale) for one in played]
+    lines = [line(one, args.scale, folder) for one in played]
     if not lines:
         raise BadConfig("expected at least one arm in --played, got none: add a row to the sheet.")
     write_text(args.out, csv_text(lines))
@@ -61,21 +67,23 @@ def run(args: argparse.Namespace) -> None:
     print(f"{args.out}: {sum(line['status'] == 'run' for line in lines)} of {len(lines)} lines were run")
 
 
-def line(one: Played, scale: str) -> dict[str, str]:
-    """The CSV's text of one arm, set and instruction. Raises BadRecord."""
+def line(one: Played, scale: str, folder: Path) -> dict[str, str]:
+    """The CSV's text of one arm, set and instruction; paths start in `folder`. Raises BadRecord."""
     empty = dict.fromkeys((*HEAD, *TAIL), "") | {key: str(one[key]) for key in (*LABELS, "set", "instruction")}
     empty |= {"scale": scale, "baseline": str(one.get("baseline", ""))}
     if "not_run" in one:
         return empty | {"status": "not run", "why": str(one["not_run"])}
     protocol = Protocol.read(json.dumps(one["protocol"]))
-    files = [[Path(path) for path in one[key]] for key in ("episodes", "undropped")]
+    files = [[folder / path for path in one[key]] for key in ("episodes", "undropped")]
     told = {"right": "", "blank": "+blank", "swapped": "+swapped"}[one["instruction"]]
     wrong = [path for group in files for path in group if told not in path.stem or (not told and "+" in path.stem)]
     if wrong:
         raise BadRecord(f"expected episodes under the {one['instruction']} instruction, got {wrong[0]}: roll out <suite>{told}.")
     success = success_cell(*files, protocol, succeeded)
     seeds = " ".join(sorted({str(stratum["seed"]) for stratum in success["strata"]}))
-    found = empty | {"status": "run", "seeds": seeds, "protocol": json.dumps(protocol.to_dict(), sort_keys=True)} | texts("success", success)
+    found = (
+        empty | {"status": "run", "seeds": seeds, "protocol": json.dumps(protocol.to_dict(), sort_keys=True)} | texts("success", success)
+    )
     if one["instruction"] == "right":
         return found | texts("followed", success)
     return found if one["instruction"] == "blank" else found | texts("followed", success_cell(*files, protocol, followed))
@@ -91,12 +99,12 @@ def texts(what: str, cell: Mapping[str, Any]) -> dict[str, str]:
 
 
 def markdown(lines: Sequence[Mapping[str, str]], scale: str) -> str:
-    """One table a set of tasks: arms down, instructions across; in each entry success, and what was followed where that is another thing."""
+    """One table a set of tasks, arms down and instructions across: success, and what was followed where that is another thing."""
     parts = ["# language pressure", "", f"- scale: {scale}", *(f"- {fact}" for fact in facts(lines)), ""]
     head = ["model", "setting", "data", *INSTRUCTIONS]
     for name in dict.fromkeys(line["set"] for line in lines):
-        rows = {}
-        for entry in (line for line in lines if line["set"] == name):
+        rows: dict[tuple[str, ...], dict[str, str]] = {}
+        for entry in (one for one in lines if one["set"] == name):
             rows.setdefault((entry["row"], entry["model"], entry["setting"], entry["data"]), {})[entry["instruction"]] = shown(entry)
         body = [[*key[1:], *(row.get(i, "-") for i in INSTRUCTIONS)] for key, row in rows.items()]
         parts += [f"## {name}", "", *("| " + " | ".join(cells) + " |" for cells in (head, ["---"] * len(head), *body)), ""]

@@ -1,8 +1,8 @@
 """What a BDDL file says of a scene: what stands where, what must hold at the end; and from that, what could be asked for in it.
 
-    looks like    two scenes hold the same kinds of things, in regions that overlap: a picture may be of either
-    possible      what another task asks for can be done, and means the same, in this task's scene
-    determined    no other task asks for something else in a scene that looks like this one: its picture alone tells the goal
+looks like    two scenes hold the same kinds of things, in regions that overlap: a picture may be of either
+possible      what another task asks for can be done, and means the same, in this task's scene
+determined    no other task asks for something else in a scene that looks like this one: its picture alone tells the goal
 """
 
 from __future__ import annotations

@@ -181,3 +181,8 @@ def read_arm(row: Mapping[str, str], where: str, config: Mapping[str, Any]) -> A
     except UnknownName as error:
         raise UnknownName(f"{where}: {error}") from error
     return arm
+
+
+def pressed(config: Mapping[str, Any]) -> set[str]:
+    """The suites that are played to see how much language matters (dtr.workflow.pressure)."""
+    return {suite for entry in config.get("pressure", {}).get("sets", {}).values() for suite in entry["suites"]}

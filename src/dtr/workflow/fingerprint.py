@@ -91,6 +91,7 @@ COMMANDS: dict[str, Mapping[str, str | list[str]]] = {
     "cell": {**ROW, **SUCCESS, **EPISODES, "out": "OUT/cell.json"},
     "table": {"cells": CELLS, "out": "OUT/table.csv"},
     "verdict": {**CLAIMS, "scale": "smoke", "out": "OUT/verdicts.csv"},
+    "pressure": {"played": "IN/played.json", "scale": "smoke", "out": "OUT/language_pressure.csv"},
     "figure": {"": "frontier", "files": FRONTIER, "out": "OUT/frontier.png"},
     "report": {"tables": "IN/table1.csv", "configfile": "config/smoke.yaml", "out": "OUT/report.html"},
 }

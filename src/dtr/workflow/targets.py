@@ -20,7 +20,7 @@ from dtr.rollout.official import resolved
 from dtr.sim.perturbations.variant import PATTERN
 from dtr.sim.suites import suite
 from dtr.workflow import paths
-from dtr.workflow.config import Arm, check_config, read_sheet
+from dtr.workflow.config import Arm, check_config, pressed, read_sheet
 
 SIZES = ("size", "flops")
 TRAINING = ("batch", "steps")
@@ -290,11 +290,6 @@ class Targets:
 def sheet_of(entry: str | Mapping[str, Any]) -> str:
     """The sheet of one entry of `tables`."""
     return entry if isinstance(entry, str) else str(entry["sheet"])
-
-
-def pressed(config: Mapping[str, Any]) -> set[str]:
-    """The suites that are played to see how much language matters (dtr.workflow.pressure)."""
-    return {suite for entry in config.get("pressure", {}).get("sets", {}).values() for suite in entry["suites"]}
 
 
 def trained_by(arm: Arm) -> str:

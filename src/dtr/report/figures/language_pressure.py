@@ -22,10 +22,10 @@ LOOK = {"right": (CYCLE[0], "o"), "blank": (CYCLE[7], "s"), "swapped": (CYCLE[1]
 PLACES = {("right", "success"): -0.27, ("blank", "success"): -0.09, ("swapped", "success"): 0.09, ("swapped", "followed"): 0.27}
 """What is drawn of an arm, and how far from the middle of its place."""
 TITLES = {
-    "scene": "the scene alone determines the goal",
-    "instruction": "the instruction alone does",
-    "combinations": "… combinations that were trained",
-    "held_out": "… held-out combinations",
+    "scene": "(a) the scene alone determines the goal",
+    "instruction": "(b) the instruction alone determines it",
+    "combinations": "(c) combinations of words seen in training",
+    "held_out": "(c) held-out combinations of the same words",
 }
 """Names of sets as people read them; others are shown as they are."""
 SIGNIFICANT = 0.05
@@ -91,10 +91,8 @@ def panel(ax: Any, title: str, rows: Sequence[str], lines: Sequence[Line]) -> No
 
 
 def label(row: str, lines: Sequence[Line]) -> str:
-    """An arm under its place: its setting, in two lines where that is long."""
-    setting = next(line["setting"] for line in lines if line["row"] == row)
-    head, _, tail = setting.partition(" ") if len(setting) > 8 else (setting, "", "")
-    return f"{head}\n{tail}" if tail else head
+    """An arm under its place: its setting, a line a word."""
+    return next(line["setting"] for line in lines if line["row"] == row).replace(" ", "\n")
 
 
 def point(ax: Any, x: float, line: Line, what: str) -> None:
@@ -102,6 +100,8 @@ def point(ax: Any, x: float, line: Line, what: str) -> None:
     value, low, high = (100 * float(line[f"{what}{key}"]) for key in ("", "_low", "_high"))
     colour, marker = LOOK[line["instruction"]]
     fill = {"fillstyle": "none"} if what == "followed" else {}
-    ax.errorbar([x], [value], yerr=[[value - low], [high - value]], color=colour, marker=marker, markersize=4, capsize=1.5, elinewidth=0.8, **fill)
+    ax.errorbar(
+        [x], [value], yerr=[[value - low], [high - value]], color=colour, marker=marker, markersize=4, capsize=1.5, elinewidth=0.8, **fill
+    )
     if line[f"{what}_p"] and float(line[f"{what}_p"]) < SIGNIFICANT:
         ax.text(x, min(high, 103) + 1, "*", ha="center", va="bottom", color=colour, fontsize=8)
