@@ -33,7 +33,7 @@ def test_a_file_is_read_as_a_scene():
     assert len(scene(suite("embedded_long").tasks[0].bddl).goal) == 2
 
 
-@pytest.mark.parametrize("trained", [FOUR, FIVE])
+@pytest.mark.parametrize("trained", [FOUR, FIVE, (*FIVE, "embedded_pretrain")])
 def test_in_embedded_object_the_scene_alone_tells_the_goal(trained):
     assert all(determined(task, tasks(*trained)) for task in tasks("embedded_object"))
 
