@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from world import World
 
 from dtr.errors import BadConfig, UnknownName
 from dtr.workflow.pressure import Pressure
@@ -94,3 +95,16 @@ def test_a_wrong_set_suite_or_sheet_is_one_sentence(tmp_path):
         BadConfig, match=r"with the cut none that plays combinations .* got none to hold openvla_oft\.five\.half\.language against"
     ):
         alone.files()
+
+
+def test_the_smoke_scale_has_a_tiny_sheet_of_its_own(tmp_path):
+    planned = World.copy(tmp_path).plan("results/smoke/figures/language_pressure.png")
+    assert planned == {
+        "demonstrate": 4,
+        "checkpoint": 1,
+        "plan": 4,
+        "recover": 5,
+        "rollout": 15,
+        "pressure": 1,
+        "pressure_figure": 1,
+    }

@@ -74,19 +74,19 @@ def line(one: Played, scale: str, folder: Path) -> dict[str, str]:
     if "not_run" in one:
         return empty | {"status": "not run", "why": str(one["not_run"])}
     protocol = Protocol.read(json.dumps(one["protocol"]))
-    files = [[folder / path for path in one[key]] for key in ("episodes", "undropped")]
+    own, undropped = ([folder / path for path in one[key]] for key in ("episodes", "undropped"))
     told = {"right": "", "blank": "+blank", "swapped": "+swapped"}[one["instruction"]]
-    wrong = [path for group in files for path in group if told not in path.stem or (not told and "+" in path.stem)]
+    wrong = [path for path in (*own, *undropped) if told not in path.stem or (not told and "+" in path.stem)]
     if wrong:
         raise BadRecord(f"expected episodes under the {one['instruction']} instruction, got {wrong[0]}: roll out <suite>{told}.")
-    success = success_cell(*files, protocol, succeeded)
+    success = success_cell(own, undropped, protocol, succeeded)
     seeds = " ".join(sorted({str(stratum["seed"]) for stratum in success["strata"]}))
     found = (
         empty | {"status": "run", "seeds": seeds, "protocol": json.dumps(protocol.to_dict(), sort_keys=True)} | texts("success", success)
     )
     if one["instruction"] == "right":
         return found | texts("followed", success)
-    return found if one["instruction"] == "blank" else found | texts("followed", success_cell(*files, protocol, followed))
+    return found if one["instruction"] == "blank" else found | texts("followed", success_cell(own, undropped, protocol, followed))
 
 
 def texts(what: str, cell: Mapping[str, Any]) -> dict[str, str]:

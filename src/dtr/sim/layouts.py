@@ -128,8 +128,8 @@ def _pretrain() -> list[Layout]:
 COMPOSED = (("milk", "green block"), ("cereal", "can"))
 """The two objects of each scene, each there twice; the first stands in the row behind, being taller."""
 
-BEHIND, BEFORE, ASIDE = -0.165, -0.035, 0.10
-"""x of both rows, and how far left or right of the middle their things stand. Nearer rows let the hand touch a box behind."""
+BEHIND, BEFORE = (-0.165, 0.075), (-0.035, 0.18)
+"""x of both rows, and how far left or right of the middle their things stand: nothing is carried over another."""
 
 NARROW_M = 0.02
 
@@ -145,7 +145,7 @@ def _compose(held: bool) -> list[Layout]:
     layouts = []
     for behind, before in COMPOSED:
         rows = {behind: BEHIND, before: BEFORE}
-        things = {f"{what.replace(' ', '_')}_{k}": (x, y) for what, x in rows.items() for k, y in ((1, -ASIDE), (2, ASIDE))}
+        things = {f"{what.replace(' ', '_')}_{k}": (x, side * y) for what, (x, y) in rows.items() for k, side in ((1, -1), (2, 1))}
         places = things | {"wood_crate_1": (0.125, 0.13), "blue_plate_1": (0.125, -0.13)}
         for what, (side, k), where in product(rows, (("left", 2), ("right", 1)), PHRASE):
             if ((what, side, where) in HELD_OUT) == held:
