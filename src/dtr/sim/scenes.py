@@ -23,7 +23,7 @@ Goal = tuple[tuple[str, ...], ...]
 Rectangle = tuple[float, float, float, float]
 """x low, y low, x high, y high in metres."""
 
-SILENT = ("in", "on")
+SILENT = ("in", "on", "open", "close")
 """Predicates that change nothing when they are asked; LIBERO's `turnon` lights the stove in the picture."""
 
 

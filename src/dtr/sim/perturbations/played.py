@@ -30,20 +30,15 @@ def told(suite: Suite, task: Task, seed: int, init_state: int) -> str:
 
 
 def alternatives(suite: Suite, task: Task) -> list[Task]:
-    """The tasks of the suite whose instructions could be meant in the scene of `task`; none where it allows one goal only."""
-    return [other for other in suite.tasks if possible(task, other)]
+    """The tasks of the suite whose instructions could be meant in the scene of `task`, and whose goals can be watched there without a
+    change to the picture; none where there is one goal only."""
+    return [other for other in suite.tasks if possible(task, other) and all(name in SILENT for name, *_ in scene(other.bddl).goal)]
 
 
 def meant(suite: Suite, task: Task, seed: int, init_state: int) -> tuple[str, Goal] | None:
-    """The other task whose instruction is told in this episode, with its goal. None where what is told is no other task's, cannot be
-    done in this scene, or has a goal that cannot be asked about without changing the picture."""
-    mode = suite.variant.instruction
-    if mode != "swapped":
+    """The other task whose instruction is told in this episode, with its goal. None where nothing is swapped or the scene allows nothing
+    else: then what is told is any other task's, and cannot be followed."""
+    if suite.variant.instruction != "swapped":
         return None
-    plain = replace(suite, variant=Variant(None, mode))
-    text = told(plain, task, seed, init_state)
-    other = next((other for other in alternatives(suite, task) if other.language == text), None)
-    goal = () if other is None else scene(other.bddl).goal
-    if other is None or any(predicate[0] not in SILENT for predicate in goal):
-        return None
-    return other.name, goal
+    text = told(replace(suite, variant=Variant(None, "swapped")), task, seed, init_state)
+    return next(((other.name, scene(other.bddl).goal) for other in alternatives(suite, task) if other.language == text), None)
