@@ -20,6 +20,7 @@ from dtr.workflow import paths
 from dtr.workflow.adoption import adopt
 from dtr.workflow.exhibits import Exhibits, words
 from dtr.workflow.image import IMAGE, check_image
+from dtr.workflow.pressure import Pressure
 from dtr.workflow.resources import resources_of
 from dtr.workflow.running import alone
 from dtr.workflow.slurm import end_orphans
@@ -37,6 +38,7 @@ if (
 try:
     targets = Targets(config, workflow.basedir)
     exhibits = Exhibits(targets)
+    pressure = Pressure(targets)
     adopt(targets.scale)
 except DtrError as error:
     raise WorkflowError(str(error))
@@ -81,6 +83,7 @@ include: "rules/latency.smk"
 include: "rules/cell.smk"
 include: "rules/table.smk"
 include: "rules/verdict.smk"
+include: "rules/pressure.smk"
 include: "rules/figure.smk"
 include: "rules/report.smk"
 

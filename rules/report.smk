@@ -3,7 +3,7 @@ rule page:
     input:
         tables=exhibits.tables(),
         cells=exhibits.cells(),
-        figures=exhibits.drawn(),
+        figures=exhibits.drawn() + pressure.drawn(),
         verdicts=paths.VERDICTS.format(scale=targets.scale, sample=""),
     output:
         html=paths.REPORT.replace("{sample}", ""),

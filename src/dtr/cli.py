@@ -41,6 +41,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "cell": ("dtr.report.cell", "compute one number of one table with its interval and ancestry"),
     "table": ("dtr.report.table", "put cells together to a table, or compare two tables"),
     "verdict": ("dtr.report.verdict", "hold every claim of the paper against our cells and against its own numbers"),
+    "pressure": ("dtr.report.pressure", "put success and following under right, blank and swapped instructions together"),
     "figure": ("dtr.report.figure", "draw one figure (PNG and PDF) from records and cells"),
     "report": ("dtr.report.page", "write one self-contained page with every table, figure and verdict and what they rest on"),
     "estimate": ("dtr.workflow.estimate", "say what a target costs in GPU-hours, wall time and disk before anything runs"),

@@ -46,6 +46,7 @@ STAGES = {
     "cell": Stage(1, (*NUMBERS, "scipy")),
     "table": Stage(2, NUMBERS),
     "verdict": Stage(1, (*NUMBERS, "scipy")),
+    "pressure": Stage(1, (*NUMBERS, "scipy")),
     "figure": Stage(1, (*NUMBERS, "scipy", "matplotlib")),
     "report": Stage(1, (*NUMBERS, "jinja2")),
 }

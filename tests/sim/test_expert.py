@@ -9,12 +9,20 @@ from dtr.sim.expert import Expert
 from dtr.sim.simulator import Simulator
 from dtr.sim.suites import TRIALS, initial_states, suite
 
-SUITES = ("embedded_spatial", "embedded_object", "embedded_goal", "embedded_long", "embedded_pretrain")
+SUITES = (
+    "embedded_spatial",
+    "embedded_object",
+    "embedded_goal",
+    "embedded_long",
+    "embedded_pretrain",
+    "embedded_compose",
+    "embedded_compose_held",
+)
 
 
 @pytest.mark.parametrize("name", SUITES)
 def test_it_solves_each_suite(name):
-    for task in suite(name).tasks[::3]:
+    for task in suite(name).tasks[:: 3 if len(suite(name).tasks) <= 8 else 5]:
         simulator = Simulator(task, render=False)
         for trial in (0, 17):
             simulator.reset(initial_states(task)[trial], trial)

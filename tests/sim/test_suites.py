@@ -41,6 +41,16 @@ def test_goal_is_one_scene_that_only_the_instruction_tells_apart():
     assert len({text[text.index("(:goal") :] for text in texts}) == 4
 
 
+def test_combinations_trained_and_held_out_are_two_scenes_between_them():
+    tasks = [task for name in ("embedded_compose", "embedded_compose_held") for task in suites.suite(name).tasks]
+    texts = [task.bddl.read_text() for task in tasks]
+    assert len({text[text.index("(:regions") : text.index("(:obj_of_interest")] for text in texts}) == 2
+    assert len(tasks) == len(set(texts)) == len({task.language for task in tasks}) == 16
+    by_scene = {text: states for text, task in zip(texts, tasks, strict=True) for states in [suites.initial_states(task)]}
+    first, *others = [states for text, states in by_scene.items() if "wheel_can" in text]
+    assert all(np.array_equal(first, states) for states in others), "what is asked for changes no initial state"
+
+
 def test_left_and_right_are_one_scene_too():
     left, right = (layout for layout in layouts.LAYOUTS["embedded_spatial"] if "left" in layout.name or "right" in layout.name)
     assert left.places == right.places and left.goals != right.goals

@@ -58,6 +58,17 @@ class Line:
         pass
 
 
+class Judged(Line):
+    """Says of a goal (("beyond", "0.5"),) whether x is."""
+
+    def holds(self, goal: tuple[tuple[str, ...], ...]) -> bool:
+        return all(self.x > float(limit) for _, limit in goal)
+
+
+def build_judged(task: Task, image_size: int) -> SimulatorLike:
+    return Judged(task, image_size)
+
+
 def build_line(task: Task, image_size: int) -> SimulatorLike:
     return Line(task, image_size)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,12 +11,13 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))  # spawned workers inherit sys.path and must find the fakes
 
-from rollout_fakes import build_line, orders, walk
+from rollout_fakes import build_judged, build_line, orders, walk
 
 from dtr.errors import MissingLibrary
 from dtr.rollout.engine import Engine, Result
 from dtr.rollout.protocol import Protocol
 from dtr.rollout.schedule import Schedule
+from dtr.rollout.worker import Factory
 
 PROTOCOL = Protocol("test", batch=2, chunk=3)
 STARTS = (0.5, 0.0, -0.5, 0.875)
@@ -33,6 +35,19 @@ def summary(results: list[Result]) -> list[tuple[bool, int, int] | str | None]:
 def test_counts_steps_and_inferences(tmp_path: Path) -> None:
     # Steps of 1/16, chunks of 3: 8 from 0.5, 16 from 0, 2 of the first chunk from 0.875; -0.5 walks away from the goal.
     assert summary(play(tmp_path, ("plain",), workers=1)) == [(True, 8, 3), (True, 16, 6), (False, 20, 7), (True, 2, 1)]
+
+
+def test_the_goal_of_what_was_said_is_watched_and_changes_nothing_else(tmp_path: Path) -> None:
+    def run(limit: str | None, build: Factory = build_judged) -> list[Result]:
+        asked = [replace(o, meant=None if limit is None else ("other", (("beyond", limit),))) for o in orders(tmp_path, ("a",), STARTS)]
+        return sorted(Engine(walk, PROTOCOL, 2, build).run(asked), key=lambda result: result.order.key)
+
+    plain, watched = run(None), run("0.9")
+    assert [r.finished.followed for r in plain if r.finished] == [None] * 4
+    assert [r.finished.followed for r in watched if r.finished] == [True, True, False, True]
+    assert [replace(r.finished, followed=None) for r in watched if r.finished] == [r.finished for r in plain]
+    assert [r.finished.followed for r in run("2") if r.finished] == [False] * 4, "the episode ends at the task's own goal"
+    assert all("cannot say whether" in str(r.error) for r in run("0.9", build_line))
 
 
 def test_results_do_not_depend_on_the_number_of_workers(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ for word; do
         --out|--plan-out)
             case $verb in
                 demonstrate|render) mkdir -p "$word"; echo "$all" >"$word/data" ;;
-                table|verdict) echo "$all" >"$word"; echo "$all" >"${word%.csv}.md" ;;
+                table|verdict|pressure) echo "$all" >"$word"; echo "$all" >"${word%.csv}.md" ;;
                 figure) echo "$all" >"$word"; echo "$all" >"${word%.png}.pdf" ;;
                 checkpoint|recover) echo "$all" | tee "$word" "$word.losses.jsonl" >"$word.run.json" ;;
                 *) echo "$all" >"$word"; echo "$all" >"$word.run.json" ;;

@@ -22,7 +22,7 @@ from dtr.policies.settings import PRECISIONS, parse
 DECAYS = ("constant", "cosine", "linear")
 STATISTICS = ("data", "policy")
 STORED = ("float32", "bfloat16")
-LATER = ("lora", "matched_batch", "draws", "precision", "stored")
+LATER = ("lora", "matched_batch", "draws", "precision", "stored", "train_only", "scratch")
 """Fields that recipes had not from the beginning."""
 
 
@@ -54,6 +54,8 @@ class Recipe:
     (matrix products, convolutions, attention); weights, gradients, moments, average, norms and sums stay float32 (None: all float32).
     `stored`: type of the weights in the file that is written at the end, "bfloat16" as published checkpoints have it, half the size
     (None: as they were trained, float32).
+    What a drop is compared with (baselines.py): `train_only` patterns of parameter names (`action.*`), all else stays frozen; `scratch`
+    draws all weights anew from the seed, so that nothing of the pretrained ones is used (None: neither).
     """
 
     steps: int
@@ -77,6 +79,8 @@ class Recipe:
     draws: int | None = None
     precision: str | None = None
     stored: str | None = None
+    train_only: tuple[str, ...] | None = None
+    scratch: bool | None = None
 
     def __post_init__(self) -> None:
         for name, known in (("decay", DECAYS), ("statistics", STATISTICS)):
@@ -96,6 +100,9 @@ class Recipe:
             (0 <= self.val_fraction < 1, "val_fraction must lie in [0, 1)"),
             (self.matched_batch is None or self.matched_batch >= 1, "matched_batch must be at least 1 or be null"),
             (self.draws is None or self.draws >= 1, "draws must be at least 1 or be null"),
+            (self.scratch is not False, "scratch must be true or be left out"),
+            (self.train_only is None or len(self.train_only) > 0, "train_only must name at least one pattern or be left out"),
+            ([self.lora, self.train_only, self.scratch].count(None) >= 2, "lora, train_only and scratch exclude each other"),
         ):
             if not holds:
                 raise BadConfig(f"recipe: {expected}, got {self.to_dict()}: correct it (schemas/recipe.schema.json describes every field).")

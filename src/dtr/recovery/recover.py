@@ -21,6 +21,7 @@ from dtr.policies.base import Policy
 from dtr.policies.file import load_policy, save_policy
 from dtr.policies.processor import Processor
 from dtr.provenance import sha256_file, write_run_record, write_text
+from dtr.recovery.baselines import begin
 from dtr.recovery.batches import check, fitted
 from dtr.recovery.course import curve_text
 from dtr.recovery.fleet import working
@@ -84,6 +85,7 @@ def train_and_save(
     plan: Mapping[str, Any] | None = None,
 ) -> None:
     """The end of `recover` and `checkpoint`: train, write the policy with its loss curve, and only then forget the resumable state."""
+    policy = begin(policy, recipe, args.seed)
     if recipe.lora is not None:
         adapt(policy, recipe.lora, args.seed)
     training: Training | ShardedTraining

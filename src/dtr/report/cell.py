@@ -9,7 +9,7 @@ Several suites make the `average`: the mean of the suite rates, which with equal
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -20,9 +20,10 @@ from jsonschema.exceptions import best_match
 from dtr.errors import BadConfig, BadRecord
 from dtr.provenance import read_json, sha256_file, write_json
 from dtr.records import read_record, schema
-from dtr.report.outcomes import Run, machine_of, pair, read_run
+from dtr.report.outcomes import Run, machine_of, pair, read_run, succeeded
 from dtr.report.reported import reported
 from dtr.report.speed import MEASURED, measured_cell
+from dtr.rollout.episode import Episode
 from dtr.rollout.protocol import Protocol
 from dtr.stats import clopper_pearson, mcnemar_exact, paired_difference
 
@@ -83,13 +84,15 @@ def cost_cell(path: Path, amount: str) -> dict[str, Any]:
     return {"quantity": amount, "value": record[amount]["fraction"], "ancestry": ancestry}
 
 
-def success_cell(episodes: Sequence[Path], baseline: Sequence[Path], protocol: Protocol) -> dict[str, Any]:
+def success_cell(
+    episodes: Sequence[Path], baseline: Sequence[Path], protocol: Protocol, judged: Callable[[Episode], bool] = succeeded
+) -> dict[str, Any]:
     """The part of a cell that comes from episodes. Raises BadRecord when they hold errors or do not belong together."""
-    runs = sorted((read_run(path, protocol) for path in episodes), key=lambda run: (run.suite, run.seed))
+    runs = sorted((read_run(path, protocol, judged) for path in episodes), key=lambda run: (run.suite, run.seed))
     refuse_unequal(runs)
     outcomes = [success for run in runs for success in run.flat]
     k, n = sum(outcomes), len(outcomes)
-    others = [] if set(baseline) == set(episodes) else [read_run(path, protocol) for path in baseline]
+    others = [] if set(baseline) == set(episodes) else [read_run(path, protocol, judged) for path in baseline]
     ancestry = [{"role": "episodes", "path": str(run.path), "sha256": run.sha256} for run in runs]
     ancestry += [{"role": "baseline", "path": str(run.path), "sha256": run.sha256} for run in others]
     machines = [machine for run in runs if (machine := machine_of(run.path))]

@@ -8,6 +8,7 @@ costs      where parameters and FLOPs lie                     cost records
 strength   success against perturbation strength              cells of perturbed suites (table 6)
 reported   the paper's figure, by its own numbers              one file of results/reported
 failures   contact sheet of failures                          a recovered policy, its episodes, their protocol
+language_pressure   success and following by instruction      language_pressure.csv
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from typing import Any
 
 from dtr.errors import BadConfig
 
-FIGURES = ("scores", "curves", "frontier", "tasks", "costs", "strength", "reported", "failures")
+FIGURES = ("scores", "curves", "frontier", "tasks", "costs", "strength", "reported", "failures", "language_pressure")
 
 
 def add_parser(verbs: Any) -> None:

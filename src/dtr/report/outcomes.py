@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,8 +43,23 @@ class Run:
         return sha256_file(self.path)
 
 
-def read_run(path: Path, protocol: Protocol) -> Run:
-    """The outcomes in an episode file. Raises BadRecord for errors, gaps, a mixture, or another protocol."""
+def succeeded(episode: Episode) -> bool:
+    """Whether the task's own goal was reached."""
+    return episode.outcome == "success"
+
+
+def followed(episode: Episode) -> bool:
+    """Whether the goal of what was said was reached. Raises BadRecord where nothing was said that could be."""
+    if episode.followed is None:
+        raise BadRecord(
+            f"expected an episode under a swapped instruction that is possible in its scene, got {episode.key} of {episode.label}, "
+            "which says nothing of following: roll out again, on a suite whose scenes have several goals (docs/language_pressure.md)."
+        )
+    return episode.followed
+
+
+def read_run(path: Path, protocol: Protocol, judged: Callable[[Episode], bool] = succeeded) -> Run:
+    """The outcomes in an episode file, or another judgement of each. Raises BadRecord for errors, gaps, a mixture, or another protocol."""
     episodes = read_episodes(path)
     refuse_errors(path, episodes)
     suites = sorted({episode.label for episode in episodes})
@@ -62,7 +77,7 @@ def read_run(path: Path, protocol: Protocol) -> Run:
         raise BadRecord(f"expected the tasks {wanted} of {suites[0]} in {path}, got {have}: roll out again under this protocol.")
     states: dict[str, dict[int, bool]] = {}
     for episode in episodes:
-        states.setdefault(episode.task, {})[episode.init_state] = episode.outcome == "success"
+        states.setdefault(episode.task, {})[episode.init_state] = judged(episode)
     for task, by_state in states.items():
         missing = sorted(set(range(protocol.trials)) - set(by_state))
         if missing or len(by_state) != protocol.trials:

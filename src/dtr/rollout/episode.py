@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from jsonschema import Draft202012Validator
 
 Outcome = Literal["success", "failure", "error"]
-OPTIONAL = ("perturbation", "instruction", "assets")
+OPTIONAL = ("perturbation", "instruction", "assets", "meant", "followed")
 """Fields of an episode that older records do not have."""
 
 
@@ -67,6 +67,10 @@ class Episode:
     """`blank`, `swapped` or `shuffled`, or nothing."""
     assets: str | None = None
     """`stand-in` where the scenes were not LIBERO's own (`dtr.sim.assets`), or nothing."""
+    meant: str | None = None
+    """The other task whose instruction was told (`swapped`), if it is possible in this scene, or nothing."""
+    followed: bool | None = None
+    """Whether the goal of `meant` held in any step, or nothing. `outcome` is about the task's own goal."""
 
     @property
     def key(self) -> Key:

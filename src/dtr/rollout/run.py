@@ -20,7 +20,7 @@ from dtr.rollout.protocol import Protocol
 from dtr.rollout.remote import check_shapes, remote
 from dtr.rollout.session import Session
 from dtr.rollout.worker import Array, Order
-from dtr.sim.perturbations.played import told
+from dtr.sim.perturbations.played import meant, told
 from dtr.sim.perturbations.variant import split
 from dtr.sim.suites import Suite, Task, initial_states
 
@@ -126,6 +126,7 @@ def plan_task(protocol: Protocol, tasks: Suite, task: Task, states: Callable[[Ta
         Order(
             key, task, known[key.init_state], limit, protocol.settle_steps, protocol.image_size,
             told=told(tasks, task, key.seed, key.init_state) if str(tasks.variant) else None,
+            meant=meant(tasks, task, key.seed, key.init_state),
         )
         for key in keys
     ]  # fmt: skip

@@ -87,7 +87,8 @@ class Session:
         k = order.key
         name = (k.suite, order.task.name, k.task_index, k.init_state, k.seed)
         perturbation = None if self.variant.perturbation is None else str(self.variant.perturbation)
-        varied = (perturbation, self.variant.instruction, self.assets)
+        followed = None if end is None else end.followed
+        varied = (perturbation, self.variant.instruction, self.assets, order.meant and order.meant[0], followed)
         return Episode(*name, outcome, steps, inferences, trace, result.error, self.conditions, self.policy, *varied)
 
     def film(self, orders: Sequence[Order], known: Mapping[Key, Episode], folder: Path) -> None:

@@ -28,6 +28,7 @@ from dtr.lifeline import end_with_parent
 from dtr.rollout.episode import Key
 
 if TYPE_CHECKING:
+    from dtr.sim.scenes import Goal
     from dtr.sim.simulator import Frame
     from dtr.sim.suites import Task
 
@@ -58,6 +59,14 @@ class ChunkwiseLike(Protocol):
         """Step through actions (k, A) until the goal holds: how many were executed, and whether it does."""
 
 
+@runtime_checkable
+class JudgingLike(Protocol):
+    """A simulator that can say whether the goal of another task holds."""
+
+    def holds(self, goal: Goal) -> bool:
+        """Whether all predicates of `goal` hold now."""
+
+
 Factory = Callable[["Task", int], SimulatorLike]
 """(task, image size in pixels) -> a simulator of it. Must be picklable: a function of a module."""
 
@@ -77,7 +86,8 @@ def build_simulator(task: Task, image_size: int) -> SimulatorLike:
 class Order:
     """An episode to play: where it starts and when it has failed. `film`: also render every step of it.
 
-    `told`: what the policy is told; None: the task's own instruction.
+    `told`: what the policy is told; None: the task's own instruction. `meant`: the other task whose instruction that is and its goal, which
+    is then watched in every step; the episode runs on, and ends as it would.
     """
 
     key: Key
@@ -88,6 +98,7 @@ class Order:
     image_size: int
     film: bool = False
     told: str | None = None
+    meant: tuple[str, Goal] | None = None
 
     @property
     def instruction(self) -> str:
@@ -108,6 +119,8 @@ class Finished:
     inferences: int
     trace: str
     film: Array | None = field(default=None, repr=False)
+    followed: bool | None = None
+    """Whether the goal of `Order.meant` held in any step; None where there is none."""
 
 
 @dataclass(frozen=True)
@@ -151,6 +164,7 @@ def play(simulator: SimulatorLike, order: Order, policy: Connection) -> Finished
     film, trace = [frame.images[0]], hashlib.sha256()
     steps = inferences = 0
     success = False
+    watch = None if order.meant is None else Watch(simulator, order.meant[1])
     while True:
         policy.send(frame)
         actions: Array = policy.recv()
@@ -159,7 +173,7 @@ def play(simulator: SimulatorLike, order: Order, policy: Connection) -> Finished
             trace.update(np.ascontiguousarray(part).tobytes())
         due = actions[: order.max_steps - steps]
         for part in np.split(due, len(due)) if order.film else (due,):
-            done, success = execute(simulator, part)
+            done, success = execute(simulator, part, watch)
             steps += done
             if order.film:
                 frame = simulator.observe()
@@ -167,16 +181,34 @@ def play(simulator: SimulatorLike, order: Order, policy: Connection) -> Finished
             if success:
                 break
         if success or steps >= order.max_steps:
-            return Finished(success, steps, inferences, trace.hexdigest()[:16], np.stack(film) if order.film else None)
+            followed = None if watch is None else watch.held
+            return Finished(success, steps, inferences, trace.hexdigest()[:16], np.stack(film) if order.film else None, followed)
         if not order.film:
             frame = simulator.observe()
 
 
-def execute(simulator: SimulatorLike, actions: Array) -> tuple[int, bool]:
+def execute(simulator: SimulatorLike, actions: Array, watch: Watch | None = None) -> tuple[int, bool]:
     """Step through actions (k, A) until the goal holds: how many were executed, and whether it does."""
     if isinstance(simulator, ChunkwiseLike):
         return simulator.execute(actions)
     for done, action in enumerate(actions, 1):
-        if simulator.step(action):
+        success = simulator.step(action)
+        if watch is not None:
+            watch.look()
+        if success:
             return done, True
     return len(actions), False
+
+
+class Watch:
+    """`held`: whether the goal of another task has held in any step that was looked at."""
+
+    def __init__(self, simulator: SimulatorLike, goal: Goal) -> None:
+        """TypeError for a simulator that cannot judge: orders for it name no other goal."""
+        if not isinstance(simulator, JudgingLike):
+            raise TypeError(f"{type(simulator).__name__} cannot say whether another task's goal holds")
+        self.simulator, self.goal, self.held = simulator, goal, False
+
+    def look(self) -> None:
+        """Now."""
+        self.held = self.held or self.simulator.holds(self.goal)

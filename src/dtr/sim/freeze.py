@@ -18,6 +18,7 @@ from dtr.sim.suites import EMBEDDED, TRIALS, Task, suite
 def add_parser(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the verb `suites` to the command line."""
     parser = verbs.add_parser("suites", help="write the embedded suites' BDDL files and initial states anew (maintainers)")
+    parser.add_argument("--suites", nargs="+", default=list(layouts.LAYOUTS), choices=list(layouts.LAYOUTS), help="default: all")
     parser.add_argument("--only-text", action="store_true", help="shapes and BDDL only, no simulator")
     parser.set_defaults(run=run)
 
@@ -26,11 +27,11 @@ def run(args: argparse.Namespace) -> None:
     """Write everything under src/dtr/sim/embedded."""
     for category in (*shapes.BLOCKS, *RECEPTACLES):
         write_text(EMBEDDED / "assets" / f"{category}.xml", shapes.primitive_xml(category))
-    for name, tasks in layouts.LAYOUTS.items():
-        for layout in tasks:
+    for name in args.suites:
+        for layout in layouts.LAYOUTS[name]:
             write_text(EMBEDDED / "bddl" / name / f"{layout.name}.bddl", layouts.bddl(layout))
     if not args.only_text:
-        for name in layouts.LAYOUTS:
+        for name in args.suites:
             states = {task.name: sample_states(task) for task in suite(name).tasks}
             with atomic_path(EMBEDDED / "init" / f"{name}.npz") as temporary, open(temporary, "wb") as file:
                 np.savez_compressed(file, **states)  # type: ignore[arg-type]

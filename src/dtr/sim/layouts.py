@@ -3,11 +3,15 @@
 Coordinates are metres on the floor, x away from the robot, y to its left; a slot is a square of +-JITTER around its centre.
 The four suites mirror LIBERO's: the place tells which (spatial), the name does (object), only the instruction does (goal),
 two goals in a row (long). `embedded_pretrain` shares their vocabulary but no pair of object and receptacle, and no layout.
+
+Two more put pressure on language (`dtr pressure`): every instruction of `embedded_compose` and `embedded_compose_held` is object x place x
+relation, eight in a scene, and which of both suites a combination is in is all that tells them apart.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import product
 
 from dtr.sim.objects import RECEPTACLES
 
@@ -121,12 +125,43 @@ def _pretrain() -> list[Layout]:
     ]
 
 
+COMPOSED = (("milk", "green block"), ("cereal", "can"))
+"""The two objects of each scene, each there twice; the first stands in the row behind, being taller."""
+
+BEHIND, BEFORE = (-0.165, 0.075), (-0.035, 0.18)
+"""x of both rows, and how far left or right of the middle their things stand: nothing is carried over another."""
+
+NARROW_M = 0.02
+
+HELD_OUT = (
+    *(("milk", "left", "blue_plate"), ("green block", "right", "wood_crate")),
+    *(("cereal", "right", "blue_plate"), ("can", "left", "wood_crate")),
+)
+"""Combinations that are never trained on. Each of their words, and each pair of words, is in combinations that are."""
+
+
+def _compose(held: bool) -> list[Layout]:
+    """Two of each object, crate and plate: only all three of object, place and relation tell which of eight goals is meant."""
+    layouts = []
+    for behind, before in COMPOSED:
+        rows = {behind: BEHIND, before: BEFORE}
+        things = {f"{what.replace(' ', '_')}_{k}": (x, side * y) for what, (x, y) in rows.items() for k, side in ((1, -1), (2, 1))}
+        places = things | {"wood_crate_1": (0.125, 0.13), "blue_plate_1": (0.125, -0.13)}
+        for what, (side, k), where in product(rows, (("left", 2), ("right", 1)), PHRASE):
+            if ((what, side, where) in HELD_OUT) == held:
+                goal = ((f"{what.replace(' ', '_')}_{k}", f"{where}_1"),)
+                layouts.append(Layout(f"put the {what} on the {side} {PHRASE[where]}", places, goal, NARROW_M))
+    return layouts
+
+
 LAYOUTS = {
     "embedded_spatial": _spatial(),
     "embedded_object": _object(),
     "embedded_goal": _goal(),
     "embedded_long": _long(),
     "embedded_pretrain": _pretrain(),
+    "embedded_compose": _compose(held=False),
+    "embedded_compose_held": _compose(held=True),
 }
 
 

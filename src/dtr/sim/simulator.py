@@ -19,6 +19,7 @@ from dtr.sim.setup import bootstrap, require_libero_assets
 from dtr.sim.stepping import FastStepping
 
 if TYPE_CHECKING:
+    from dtr.sim.scenes import Goal
     from dtr.sim.suites import Task
 
 CAMERAS = ("agentview", "robot0_eye_in_hand")
@@ -86,6 +87,10 @@ class Simulator:
         if self.stepping is not None:
             return self.stepping.step(np.asarray(action, dtype=np.float64))
         return bool(self.env.step(np.asarray(action, dtype=np.float64))[2])
+
+    def holds(self, goal: Goal) -> bool:
+        """Whether all predicates of a goal, of this task or another, hold now; what they name must be in the scene."""
+        return all(bool(self.env._eval_predicate(list(predicate))) for predicate in goal)
 
     def observe(self) -> Frame:
         """Draw both cameras and read the arm, now."""

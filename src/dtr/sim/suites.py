@@ -31,6 +31,8 @@ MAX_STEPS = {
     "embedded_goal": 140,
     "embedded_long": 260,
     "embedded_pretrain": 140,
+    "embedded_compose": 140,
+    "embedded_compose_held": 140,
     "libero_spatial": 220,
     "libero_object": 280,
     "libero_goal": 300,

@@ -125,6 +125,12 @@ class Arm:
     method: str = "-"
     scales: str = ""
     note: str = "-"
+    sets: str = ""
+
+    @property
+    def played(self) -> tuple[str, ...]:
+        """The sets of tasks that it plays, where its sheet says so."""
+        return tuple(self.sets.split(",")) if self.sets else ()
 
     def runs(self, scale: str) -> bool:
         """Whether the sheet has this arm run at `scale`."""
@@ -178,3 +184,8 @@ def read_arm(row: Mapping[str, str], where: str, config: Mapping[str, Any]) -> A
     except UnknownName as error:
         raise UnknownName(f"{where}: {error}") from error
     return arm
+
+
+def pressed(config: Mapping[str, Any]) -> set[str]:
+    """The suites that are played to see how much language matters (dtr.workflow.pressure)."""
+    return {suite for entry in config.get("pressure", {}).get("sets", {}).values() for suite in entry["suites"]}

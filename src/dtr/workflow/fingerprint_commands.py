@@ -98,6 +98,7 @@ COMMANDS: dict[str, Mapping[str, str | list[str]]] = {
         "out": "OUT/table.csv",
     },
     "verdict": {**CLAIMS, "scale": "smoke", "out": "OUT/verdicts.csv"},
+    "pressure": {"played": "IN/played.json", "scale": "smoke", "out": "OUT/language_pressure.csv"},
     "figure": {"": "frontier", "files": FRONTIER, "out": "OUT/frontier.png"},
     "checkpoint.pi05": {
         **FLOW_TRAINING,

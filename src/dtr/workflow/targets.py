@@ -19,7 +19,7 @@ from dtr.rollout.official import resolved
 from dtr.sim.perturbations.variant import PATTERN
 from dtr.workflow import paths
 from dtr.workflow.arguments import Arguments
-from dtr.workflow.config import Arm, check_config, read_sheet
+from dtr.workflow.config import Arm, check_config, pressed, read_sheet
 
 SIZES = ("size", "flops")
 TRAINING = ("batch", "steps")
@@ -71,7 +71,7 @@ class Targets(Arguments):
         names = {
             "policy": self.config["policies"],
             "data": self.config["data"],
-            "suite": {*self.config["demos"], *self.config["suites"].values()},
+            "suite": {*self.config["demos"], *self.config["suites"].values(), *pressed(self.config)},
             "calibration": self.config["calibrations"],
             "table": self.config["tables"],
             "column": {column for table in self.sheets for column in self.columns(table)},

@@ -13,6 +13,7 @@ from pathlib import Path
 from dtr import cli
 from dtr.data.demonstrations import read_demonstrations, write_demonstrations
 from dtr.policies.file import load_policy, save_policy
+from dtr.provenance import write_text
 from dtr.rollout.episode import Episode, write_episodes
 from dtr.rollout.protocol import Protocol, conditions_on
 from dtr.workflow.fingerprint import HOME
@@ -67,6 +68,29 @@ def main():
         }
         episodes = [Episode(SUITE, "t", 0, i, protocol.seed, "success" if o == "1" else "failure", **fixed) for i, o in enumerate(outcomes)]
         write_episodes(INPUTS / f"{name}/seed0/spatial.jsonl", episodes)
+    played = []
+    for name, outcomes, followed in (("arm", "010000", "101101"), ("baseline", "110110", "000010")):
+        swapped = {"conditions": conditions_on(protocol, f"{SUITE}+swapped"), "instruction": "swapped", "meant": "u"}
+        rest = {"steps": 5, "inferences": 2, "trace": "0" * 16, "error": None, "policy": "0" * 16} | swapped
+        episodes = [
+            Episode(SUITE, "t", 0, i, protocol.seed, "success" if o == "1" else "failure", **rest, followed=f == "1")
+            for i, (o, f) in enumerate(zip(outcomes, followed, strict=True))
+        ]
+        write_episodes(INPUTS / f"{name}/seed0/spatial+swapped.jsonl", episodes)
+        labels = {
+            "row": name,
+            "model": "M",
+            "setting": "S",
+            "component": "-",
+            "cut": "c",
+            "data": "four",
+            "recipe": "r",
+            "baseline": "baseline",
+        }
+        for said, file in (("right", "spatial"), ("swapped", "spatial+swapped")):
+            files = {key: [f"{of}/seed0/{file}.jsonl"] for key, of in (("episodes", name), ("undropped", "baseline"))}
+            played.append(labels | files | {"set": "s", "instruction": said, "protocol": protocol.to_dict()})
+    write_text(INPUTS / "played.json", json.dumps(played, indent=1) + "\n")
     dtr("cost", "--policy", INPUTS / "policy.safetensors", "--out", INPUTS / "cost.json")
     for row, episodes in (("openvla_oft.baseline", "baseline"), ("openvla_oft.half.language", "arm")):
         for column in ("size", "flops", "spatial", "average"):

@@ -23,9 +23,12 @@ CATEGORIES = ("camera", "robot", "language", "light", "background", "noise", "la
 """In the order of LIBERO-Plus's leaderboard."""
 LEVELS = (1, 2, 3, 4, 5)
 INSTRUCTIONS = ("blank", "swapped", "shuffled")
-"""blank: nothing. swapped: that of another task of the suite. shuffled: the same words in another order."""
+"""blank: nothing. swapped: that of another task of the suite, one that is possible in the same scene if there is any (dtr.sim.scenes).
+shuffled: the same words in another order."""
 VERSION = 1
 """Of all perturbations together: raise it when one of them no longer does what it did."""
+VERSIONS = {"swapped": 2}
+"""Of single instruction modes, where they have changed since."""
 PATTERN = rf"(?:\+(?:{'|'.join(CATEGORIES)})-[{LEVELS[0]}-{LEVELS[-1]}])?(?:\+(?:{'|'.join(INSTRUCTIONS)}))?"
 """Regular expression of a variant's text."""
 
@@ -73,7 +76,7 @@ class Variant:
 
     def conditions(self) -> str:
         """What stands in the conditions of an episode: empty for nothing, so that those of plain episodes stay as they were."""
-        return digest([str(self), VERSION]) if str(self) else ""
+        return digest([str(self), VERSIONS.get(self.instruction or "", VERSION)]) if str(self) else ""
 
 
 def split(label: str) -> tuple[str, Variant]:

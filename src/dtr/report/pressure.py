@@ -1,0 +1,146 @@
+"""Verb `pressure`: how much does language matter? Success, and following what was said, of every cut on every kind of task.
+
+One line an arm, set of tasks and instruction in language_pressure.csv (fractions) and .md (percent):
+    row model setting component cut data recipe             the arm, as in its sheet
+    set instruction                                         what is played, and what was said: right, blank or swapped
+    success success_k success_n success_low success_high    reached the *task's* goal: k of n, 95 % Clopper-Pearson
+    success_diff success_diff_low success_diff_high success_p     minus the undropped policy's on the same states: Tango, exact McNemar
+    followed ...                                            reached the goal of what was *said*, the same columns
+    status why scale seeds protocol baseline
+
+Right: what is said is the task, so both are one number. Swapped: said is another task of the suite that is possible in the same scene; its
+goal was watched in the same episode, which ends when the task's own goal holds or the steps are used up. Blank: nothing is said, so there
+is nothing to follow.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from dtr.errors import BadConfig, BadRecord
+from dtr.provenance import write_text
+from dtr.report.cell import success_cell
+from dtr.report.outcomes import followed, succeeded
+from dtr.report.table1 import csv_text, number
+from dtr.rollout.protocol import Protocol
+
+INSTRUCTIONS = ("right", "blank", "swapped")
+LABELS = ("row", "model", "setting", "component", "cut", "data", "recipe")
+RATE = ("", "_k", "_n", "_low", "_high", "_diff", "_diff_low", "_diff_high", "_p")
+HEAD = (*LABELS, "set", "instruction", *(f"{what}{key}" for what in ("success", "followed") for key in RATE))
+TAIL = ("status", "why", "scale", "seeds", "protocol", "baseline")
+
+Played = Mapping[str, Any]
+"""What `dtr.workflow.pressure` says of one arm, set and instruction: labels, files of episodes, the undropped arm's, the protocol."""
+
+
+def add_parser(verbs: Any) -> None:
+    """Declare `dtr pressure`."""
+    p = verbs.add_parser("pressure", help="put success and following under right, blank and swapped instructions together")
+    p.add_argument(
+        "--played",
+        required=True,
+        help="JSON, or a file of it with paths from its folder: every arm, set and instruction with its episode files",
+    )
+    p.add_argument("--scale", required=True, help="smoke, embedded or paper")
+    p.add_argument("--out", type=Path, required=True, help="language_pressure.csv; the same as markdown goes beside it")
+    p.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Count, compare and write."""
+    inline = args.played.lstrip().startswith("[")
+    folder = Path() if inline else Path(args.played).parent
+    try:
+        played = json.loads(args.played if inline else Path(args.played).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise BadConfig(f"--played must be a JSON list or the path of one, got {args.played[:80]!r} ({error}): correct it.") from error
+    lines = [line(one, args.scale, folder) for one in played]
+    if not lines:
+        raise BadConfig("expected at least one arm in --played, got none: add a row to the sheet.")
+    write_text(args.out, csv_text(lines))
+    write_text(args.out.with_suffix(".md"), markdown(lines, args.scale))
+    print(f"{args.out}: {sum(line['status'] == 'run' for line in lines)} of {len(lines)} lines were run")
+
+
+def line(one: Played, scale: str, folder: Path) -> dict[str, str]:
+    """The CSV's text of one arm, set and instruction; paths start in `folder`. Raises BadRecord."""
+    empty = dict.fromkeys((*HEAD, *TAIL), "") | {key: str(one[key]) for key in (*LABELS, "set", "instruction")}
+    empty |= {"scale": scale, "baseline": str(one.get("baseline", ""))}
+    if "not_run" in one:
+        return empty | {"status": "not run", "why": str(one["not_run"])}
+    protocol = Protocol.read(json.dumps(one["protocol"]))
+    own, undropped = ([folder / path for path in one[key]] for key in ("episodes", "undropped"))
+    told = {"right": "", "blank": "+blank", "swapped": "+swapped"}[one["instruction"]]
+    wrong = [path for path in (*own, *undropped) if told not in path.stem or (not told and "+" in path.stem)]
+    if wrong:
+        raise BadRecord(f"expected episodes under the {one['instruction']} instruction, got {wrong[0]}: roll out <suite>{told}.")
+    success = success_cell(own, undropped, protocol, succeeded)
+    seeds = " ".join(sorted({str(stratum["seed"]) for stratum in success["strata"]}))
+    found = (
+        empty | {"status": "run", "seeds": seeds, "protocol": json.dumps(protocol.to_dict(), sort_keys=True)} | texts("success", success)
+    )
+    if one["instruction"] == "right":
+        return found | texts("followed", success)
+    return found if one["instruction"] == "blank" else found | texts("followed", success_cell(own, undropped, protocol, followed))
+
+
+def texts(what: str, cell: Mapping[str, Any]) -> dict[str, str]:
+    """A rate with its interval and comparison, as the CSV has it."""
+    i, d = cell["interval"], cell["difference"]
+    change = (d["value"], d["interval"]["low"], d["interval"]["high"], d["p"]) if d else (None,) * 4
+    values = [number(v) for v in (cell["value"], None, None, i["low"], i["high"], *change)]
+    values[1:3] = str(cell["successes"]), str(cell["episodes"])
+    return {f"{what}{key}": value for key, value in zip(RATE, values, strict=True)}
+
+
+def markdown(lines: Sequence[Mapping[str, str]], scale: str) -> str:
+    """One table a set of tasks, arms down and instructions across: success, and what was followed where that is another thing."""
+    parts = ["# language pressure", "", f"- scale: {scale}", *(f"- {fact}" for fact in facts(lines)), ""]
+    head = ["model", "setting", "data", *INSTRUCTIONS]
+    for name in dict.fromkeys(line["set"] for line in lines):
+        rows: dict[tuple[str, ...], dict[str, str]] = {}
+        for entry in (one for one in lines if one["set"] == name):
+            rows.setdefault((entry["row"], entry["model"], entry["setting"], entry["data"]), {})[entry["instruction"]] = shown(entry)
+        body = [[*key[1:], *(row.get(i, "-") for i in INSTRUCTIONS)] for key, row in rows.items()]
+        parts += [f"## {name}", "", *("| " + " | ".join(cells) + " |" for cells in (head, ["---"] * len(head), *body)), ""]
+    return "\n".join([*parts, LEGEND, ""])
+
+
+def facts(lines: Sequence[Mapping[str, str]]) -> list[str]:
+    """Seeds and protocols, and what was not run and why."""
+    ran = [line for line in lines if line["status"] == "run"]
+    found = [f"training seeds: {', '.join(sorted({line['seeds'] for line in ran}))}"] if ran else ["nothing of this runs at this scale"]
+    found += [f"protocol: {text}" for text in dict.fromkeys(line["protocol"] for line in ran)]
+    why = dict.fromkeys((line["row"], line["why"]) for line in lines if line["status"] != "run")
+    return found + [f"not run: {row}: {reason}" for row, reason in why]
+
+
+def shown(line: Mapping[str, str]) -> str:
+    """One entry for people, in percent and points."""
+    if line["status"] != "run":
+        return "not run"
+    parts = [rate(line, "success", "success")]
+    if line["instruction"] == "swapped":
+        parts.append(rate(line, "followed", "followed"))
+    return "<br>".join(parts)
+
+
+def rate(line: Mapping[str, str], what: str, name: str) -> str:
+    """`success **98.0** (196/200) [95.0, 99.5], -2.0 [-5.0, +0.5] p 0.12`."""
+    value, low, high, d, d_low, d_high = (
+        100 * float(text) if (text := line[f"{what}{key}"]) else 0.0 for key in ("", "_low", "_high", "_diff", "_diff_low", "_diff_high")
+    )
+    counted = f"{name} **{value:.1f}** ({line[f'{what}_k']}/{line[f'{what}_n']}) [{low:.1f}, {high:.1f}]"
+    return counted + (f", {d:+.1f} [{d_low:+.1f}, {d_high:+.1f}] p {float(line[f'{what}_p']):.2g}" if line[f"{what}_p"] else ", undropped")
+
+
+LEGEND = """Percent (k/n) with 95 % Clopper-Pearson intervals; then points against the undropped policy of the same data on the same initial
+states, Tango's 95 % interval, exact McNemar p (not corrected for the number of comparisons). `success`: the task's own goal was reached,
+whatever was said. `followed`: the goal of what was said held in some step of the episode, which its own goal or the step limit ends; under
+the right instruction that is success, and under a blank one there is nothing to follow. Intervals cover other rollouts of these weights,
+not other training seeds."""
