@@ -96,29 +96,6 @@ def test_the_image_says_what_it_is_and_passes_its_own_test(image):
     print(done("apptainer", "test", "--bind", f"{ROOT}:/srv", image))
 
 
-def test_it_draws_without_a_gpu_both_ways_and_names_nvidias_library(image):
-    for library in ("egl", "osmesa"):
-        said = done("apptainer", "exec", "--env", f"MUJOCO_GL={library}", image, "dtr", "doctor", cwd=ROOT)
-        assert re.search(rf"ok +GL library +{library} ", said) and re.search(r"ok +GL frame .*llvmpipe", said), said
-        print(said)
-    vendors = Path("/usr/share/glvnd/egl_vendor.d")
-    found = {name: done("apptainer", "exec", image, "cat", vendors / name) for name in ("10_nvidia.json", "50_mesa.json")}
-    assert {name: json.loads(text)["ICD"]["library_path"] for name, text in found.items()} == {
-        "10_nvidia.json": "libEGL_nvidia.so.0",  # asked first; without `--nv` it is not there and Mesa's is
-        "50_mesa.json": "libEGL_mesa.so.0",
-    }
-
-
-def test_folders_outside_the_checkout_are_bound(image, tmp_path, monkeypatch):
-    """As docs/cluster.md says. Not below /tmp, which is always bound."""
-    world = Contained.with_image(tmp_path, image)
-    with tempfile.TemporaryDirectory(dir="/srv") as disk:
-        (world.folder / "work").symlink_to(disk)
-        monkeypatch.setenv("APPTAINER_BIND", disk)
-        world.snakemake(*CONTAINERS, "--", "artifacts/smoke/demos/embedded_spatial")
-        assert (Path(disk) / "cache/dtr").is_dir()
-
-
 def test_another_lock_is_refused_before_the_first_job_and_inside(image, tmp_path, monkeypatch):
     world = Contained.with_image(tmp_path, image)
     world.edit("envs/lock.txt", "\nruff==", "\nruff==9")
@@ -150,3 +127,26 @@ def test_table_1_under_slurm(image, tmp_path):
         print(f"\n[{time.monotonic() - start:7.1f} s] the same under Slurm\n{(world.folder / TABLE).read_text()}")
         assert {job["JobState"] for job in slurm.jobs()} == {"COMPLETED"} and len(slurm.jobs()) == 26
         assert world.plan("--", TABLE) == {}
+
+
+def test_it_draws_without_a_gpu_both_ways_and_names_nvidias_library(image):
+    for library in ("egl", "osmesa"):
+        said = done("apptainer", "exec", "--env", f"MUJOCO_GL={library}", image, "dtr", "doctor", cwd=ROOT)
+        assert re.search(rf"ok +GL library +{library} ", said) and re.search(r"ok +GL frame .*llvmpipe", said), said
+        print(said)
+    vendors = Path("/usr/share/glvnd/egl_vendor.d")
+    found = {name: done("apptainer", "exec", image, "cat", vendors / name) for name in ("10_nvidia.json", "50_mesa.json")}
+    assert {name: json.loads(text)["ICD"]["library_path"] for name, text in found.items()} == {
+        "10_nvidia.json": "libEGL_nvidia.so.0",  # asked first; without `--nv` it is not there and Mesa's is
+        "50_mesa.json": "libEGL_mesa.so.0",
+    }
+
+
+def test_folders_outside_the_checkout_are_bound(image, tmp_path, monkeypatch):
+    """As docs/cluster.md says. Not below /tmp, which is always bound."""
+    world = Contained.with_image(tmp_path, image)
+    with tempfile.TemporaryDirectory(dir="/srv") as disk:
+        (world.folder / "work").symlink_to(disk)
+        monkeypatch.setenv("APPTAINER_BIND", disk)
+        world.snakemake(*CONTAINERS, "--", "artifacts/smoke/demos/embedded_spatial")
+        assert (Path(disk) / "cache/dtr").is_dir()
