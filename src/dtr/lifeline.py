@@ -53,8 +53,8 @@ def _end(pool: ProcessPoolExecutor) -> None:
 def fork(body: Callable[..., None], *args: Any, daemon: bool = False) -> ForkProcess:
     """Start a copy of this process that calls `body(*args)`; it has all that is in memory, and no other thread.
 
-    What lies here for the garbage collector is never collected there: what ends with a simulator's GL context or a pool, say, may wait
-    for threads that a fork does not copy.
+    What lies here for the garbage collector is never collected there: the end of a process group of torch.distributed, say, waits for
+    threads that a fork does not copy, for ever.
     """
     process = multiprocessing.get_context("fork").Process(target=_begin, args=(body, *args), daemon=daemon)
     collects = gc.isenabled()

@@ -57,12 +57,19 @@ def assert_alike(place: Path, one: str, other: str, rel: float = ROUNDING) -> No
     assert not list((place / f"state-{one}.safetensors").iterdir())
 
 
+def recover_apart(place: Path, out: str, **options: str) -> int | None:
+    """`dtr recover` in a process of its own: a process group leaves threads behind, and what is forked next to them may hang."""
+    process = fork(lambda: os._exit(recover(place, out, **options)))
+    process.join(300)
+    return process.exitcode
+
+
 @pytest.mark.parametrize("recipe", [RECIPE, LOW_RANK], ids=["full", "lora"])
 def test_two_devices_give_the_losses_of_one_and_of_the_cpu_s_loop(place: Path, recipe: dict[str, object]) -> None:
     """Four shards: two micro-batches are accumulated on each of two devices, four on one."""
     kind = "lora" if "lora" in recipe else "full"
     for name, how in (("cpu", {}), ("one", {"gpus": "1"}), ("two", {"gpus": "2"})):
-        assert recover(place, f"{kind}_{name}.safetensors", recipe=json.dumps(recipe), **how) == 0
+        assert recover_apart(place, f"{kind}_{name}.safetensors", recipe=json.dumps(recipe), **how) == 0
     points = curve(place, f"{kind}_cpu")
     assert len(points) == 6 and points[0]["loss"] != points[-1]["loss"]
     assert_alike(place, f"{kind}_one", f"{kind}_cpu")
@@ -157,7 +164,7 @@ def test_a_stopped_and_then_killed_run_goes_on_even_on_another_number_of_devices
     run.join(300)
     (next(state.glob("sharded-*")) / "half").mkdir(exist_ok=True)  # what a process leaves that dies while it writes
     assert first < max(saved()) < 6
-    assert recover(place, "stopped.safetensors", recipe=json.dumps(RECIPE), gpus="1") == 0
+    assert recover_apart(place, "stopped.safetensors", recipe=json.dumps(RECIPE), gpus="1") == 0
     assert_alike(place, "stopped", "calm")
 
 
