@@ -71,6 +71,6 @@ image: setup
 bench: setup
 	@dtr bench
 
-# Maintainers: put the artifacts of Table 1 and their Snakemake records into the store that is committed with the repository.
+# Maintainers: write dvc.yaml from the sheets and put all that they name into the store that is committed with the repository (docs/cache.md).
 store: setup
 	@dtr store push

@@ -1,4 +1,5 @@
-# Measured on the machine that runs it, so it is never cached; a speed-up compares two policies of one run.
+# Measured on the machine that runs it, and says which that was. Cached all the same, because a table is made of it; a speed-up compares
+# two policies of one run.
 rule latency:
     input:
         policy=paths.PRETRAINED,

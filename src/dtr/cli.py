@@ -43,6 +43,8 @@ VERBS: dict[str, tuple[str, str]] = {
     "verdict": ("dtr.report.verdict", "hold every claim of the paper against our cells and against its own numbers"),
     "figure": ("dtr.report.figure", "draw one figure (PNG and PDF) from records and cells"),
     "report": ("dtr.report.page", "write one self-contained page with every table, figure and verdict and what they rest on"),
+    "estimate": ("dtr.workflow.estimate", "say what a target costs in GPU-hours, wall time and disk before anything runs"),
+    "coverage": ("dtr.workflow.coverage", "write docs/coverage.md: what of the paper is run, what the rest would cost"),
     "parity": ("dtr.parity", "compare our policy classes with golden values of the official code"),
     "assets": ("dtr.sim.assets", "where LIBERO's meshes and textures come from, and whether a folder holds all of them"),
     "sim-check": ("dtr.sim_check", "check pins, assets, settling scenes, golden frames and stepping of suites, perturbed or not"),
@@ -54,6 +56,10 @@ VERBS: dict[str, tuple[str, str]] = {
         "pull: bring the cached artifacts; maintainers: push them and Snakemake's records into the store, check it",
     ),
 }
+HINT = (
+    "`dtr VERB --help` describes a verb. The stages in order: checkpoint (or fetch, import), score, drop, recover, rollout; "
+    "README.md runs all of them, `dtr doctor` says whether this machine can."
+)
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
 
 
@@ -91,7 +97,7 @@ def run(argv: list[str]) -> int:
 
 def parser(argv: Sequence[str]) -> argparse.ArgumentParser:
     """The parser for this command line: all verbs by name, the one asked for with its arguments."""
-    top = argparse.ArgumentParser(prog="dtr", description="Drop-Then-Recovery for vision-language-action policies.")
+    top = argparse.ArgumentParser(prog="dtr", description="Drop-Then-Recovery for vision-language-action policies.", epilog=HINT)
     top.add_argument("--version", action="version", version=f"dtr {own_version()}")
     verbs = top.add_subparsers(title="verbs", metavar="VERB", required=True)
     asked = next((word for word in argv if not word.startswith("-")), None)

@@ -10,12 +10,14 @@ Every phase is timed to its end (a GPU is waited for), after `warmup` unmeasured
 a baseline measured in the same run, the speed-up stands beside Amdahl's bound: with f the part of the baseline's time that the
 dropped component takes and r the part of its FLOPs that is left, no drop can be faster than 1 / (1 - f (1 - r)).
 
-Weights do not matter to time, so a configuration alone will do: the full-size policies are measured with random weights.
+Weights do not matter to time, so a configuration alone will do: the full-size policies are measured with random weights. Peak memory is
+what a GPU reports; on a CPU the weights and the tensors that are alive at a time, counted in one call that is not timed.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -29,6 +31,7 @@ from torch import Tensor
 from torch.ao.nn.quantized.dynamic import Linear as DynamicQuantizedLinear
 
 from dtr.cost import PROMPT_TOKENS, Cost, measure
+from dtr.device_memory import call_bytes, free_bytes
 from dtr.dropping.cut import parse_cut
 from dtr.dropping.drop import drop
 from dtr.dropping.plan import Plan, read_plan, resolve
@@ -71,13 +74,16 @@ def run(args: argparse.Namespace) -> None:
     if args.plan is not None:
         plan = read_plan(args.plan)
         wanted["-".join([plan.cut, *([args.kernels] if args.kernels else [])])] = plan
-    for cut in wanted.values():
-        carried_out(name, config, cut)  # what the policy cannot bear is said before the first call
+    sizes = [carried_out(name, config, cut).parameter_count for cut in wanted.values()]  # what it cannot bear is said before the first call
+    cuda = args.device.startswith("cuda")
+    turns = args.policy is not None and not cuda  # otherwise too large for two at a time
+    check_room((sum if turns else max)(sizes) * DTYPES[args.dtype].itemsize, args)
     kernels = {label: args.kernels if label != "none" else None for label in wanted}
-    if args.policy is not None and not args.device.startswith("cuda"):
-        rows = in_turns({label: prepared(name, config, cut, args, kernels[label]) for label, cut in wanted.items()}, args)
-    else:  # too large for two at a time
-        rows = {label: measured(name, config, cut, args, kernels[label]) for label, cut in wanted.items()}
+    with torch.cuda.device(args.device) if cuda else contextlib.nullcontext():  # clocks and counters are those of the current GPU
+        if turns:
+            rows = in_turns({label: prepared(name, config, cut, args, kernels[label]) for label, cut in wanted.items()}, args)
+        else:
+            rows = {label: measured(name, config, cut, args, kernels[label]) for label, cut in wanted.items()}
     for cut, row in rows.items():
         row |= compared(row, rows["none"])
         print(line(cut, row), flush=True)
@@ -101,6 +107,16 @@ def check(args: argparse.Namespace) -> None:
                 f"latency reads no weights, so it has no {metrics[0]} scores for the cut {cut!r}: plan it with `dtr drop` "
                 "and name the blocks that stay, as in language-keep-0_5."
             )
+
+
+def check_room(need: int, args: argparse.Namespace) -> None:
+    """Raises BadConfig when so many bytes of weights do not fit into what the device has left."""
+    free = free_bytes(args.device)
+    if free is not None and need > free:
+        raise BadConfig(
+            f"the weights alone take {need / 2**30:.1f} GiB in {args.dtype}, but {args.device} has {free / 2**30:.1f} GiB left: "
+            "measure on a larger device, with --dtype bfloat16, or fewer cuts at a time."
+        )
 
 
 def shape_of(args: argparse.Namespace) -> tuple[str, Any]:
@@ -158,12 +174,14 @@ def in_turns(ready: Mapping[str, Ready], args: argparse.Namespace) -> dict[str, 
 def facts(ready: Ready, times: Mapping[str, list[float]], cuda: bool) -> dict[str, Any]:
     """What is written of one policy."""
     cost, policy = ready.cost, ready.policy
+    weights = stored_bytes(policy)
+    peak = torch.cuda.max_memory_allocated() if cuda else weights + call_bytes(lambda: policy.act(ready.batch))
     return {
         "parameters": cost.parameters.total,
         "flops": cost.flops.total,
         "flops_by_component": dict(cost.flops.by_component),
-        "weights_gib": stored_bytes(policy) / 2**30,
-        "peak_gib": torch.cuda.max_memory_allocated() / 2**30 if cuda else None,
+        "weights_gib": weights / 2**30,
+        "peak_gib": peak / 2**30,
         "median_ms": {phase: float(np.median(values)) for phase, values in times.items()},
         "p95_ms": {phase: float(np.percentile(values, 95)) for phase, values in times.items()},
     }
@@ -199,6 +217,11 @@ def clock(policy: Policy, batch: Batch, warmup: int, repeats: int, cuda: bool) -
     for k in range(warmup + repeats):
         marks = [("", now(cuda))]
         policy.act(batch, lambda phase, marks=marks: marks.append((phase, now(cuda))))  # type: ignore[misc]
+        if [phase for phase, _ in marks[1:]] != [*PHASES]:
+            raise BadConfig(
+                f"`act` of {policy.name} must mark the end of {', '.join(PHASES)} in this order, it marks "
+                f"{', '.join(phase for phase, _ in marks[1:]) or 'nothing'}: call `mark` (docs/your-own-policy.md)."
+            )
         if k < warmup:
             continue
         for (_, before), (phase, after) in pairwise(marks):
@@ -227,7 +250,7 @@ def compared(row: Mapping[str, Any], baseline: Mapping[str, Any]) -> dict[str, f
 def line(cut: str, row: Mapping[str, Any]) -> str:
     """One line for the reader."""
     phases = ", ".join(f"{phase} {row['median_ms'][phase]:.2f}" for phase in PHASES)
-    memory = f"weights {row['weights_gib']:.2f} GiB" + (f", peak {row['peak_gib']:.2f} GiB" if row["peak_gib"] else "")
+    memory = f"weights {row['weights_gib']:.3g} GiB, peak {row['peak_gib']:.3g} GiB"
     return (
         f"{cut}: {row['median_ms']['total']:.2f} ms a chunk ({phases}; p95 {row['p95_ms']['total']:.2f}), "
         f"{row['speedup']:.2f} times the baseline's speed (bound {row['amdahl']:.2f}), {memory}"

@@ -44,7 +44,7 @@ STAGES = {
     "rollout": Stage(1, (*MODEL, *SIMULATOR)),
     "cost": Stage(1, MODEL),
     "cell": Stage(1, (*NUMBERS, "scipy")),
-    "table": Stage(1, NUMBERS),
+    "table": Stage(2, NUMBERS),
     "verdict": Stage(1, (*NUMBERS, "scipy")),
     "figure": Stage(1, (*NUMBERS, "scipy", "matplotlib")),
     "report": Stage(1, (*NUMBERS, "jinja2")),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,9 +18,10 @@ ROWS = 3
 
 
 @contextmanager
-def served(rows: int = ROWS, patience_s: float = 0.05) -> Iterator[tuple[str, PolicyServer]]:
+def served(rows: int = ROWS, patience_s: float = 0.05, image_path: str = "exact") -> Iterator[tuple[str, PolicyServer]]:
     """A server of the tiny policy, in a thread of this process."""
     policy, processor = tiny(TEXTS)
+    processor = dataclasses.replace(processor, image_path=image_path)
     server = PolicyServer(LoadedPolicy(policy, processor, {}), "5" * 64, rows, patience_s)
     with listening(Address()) as (listener, found):
         thread = threading.Thread(target=server.run, args=(listener,))

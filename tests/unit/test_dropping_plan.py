@@ -8,6 +8,7 @@ import random
 
 import cut_world
 import pytest
+from narrow_flow import narrow
 
 from dtr.cost import config_digest
 from dtr.dropping.choice import Choice, choose
@@ -195,3 +196,12 @@ def test_random_unions_keep_a_live_block_or_fail() -> None:
         for name, stack in policy.stacks().items():
             assert set(plan.kept[name]) - set(stack.dead)
             assert not set(plan.kept[name]) & set(plan.dropped[name])
+
+
+@pytest.mark.parametrize("cut", ["action-keep-0", "action-keep-0-attention", "action-keep-0+language-half"])
+def test_an_expert_that_attends_at_the_first_layer_alone_is_refused(cut: str) -> None:
+    """It reads keys and values of what enters the first language block: no language block would do anything."""
+    flow = skeleton("pi05", narrow("pi05"))
+    with pytest.raises(PlanMismatch, match=r"leaves no block of language that an action depends on, although .* stay: keep a later block"):
+        resolve(cut, flow)
+    assert resolve("action-keep-1", flow).dead_kept[0] == "language.1"

@@ -114,7 +114,7 @@ def test_layers_numbered_anew_are_paired_by_kept() -> None:
     ("name", "change", "processor", "says"),
     [
         ("gigabrain0", {}, {"embodiment": 3}, "action layers for 3 robots, got embodiment 3: say processor.embodiment, 0 to 2"),
-        ("pi05", {}, {"embodiment": 0}, "pi05 knows one robot only"),
+        ("pi05", {}, {"embodiment": 0}, "this policy knows one robot only"),
         ("pi05", {"horizon": 10}, {}, "horizon of 10, the model has 4"),
         ("pi05", {}, {"padded_dim": 32}, "processor.padded_dim follows from the model"),
         ("pi05", {}, {"grippers": "sign"}, "`processor` has a field that the processor has not"),

@@ -11,9 +11,11 @@ import narrow_flow
 import pytest
 import torch
 
+from dtr import device_memory
 from dtr.benchmarks import full_size
 from dtr.benchmarks.full_size import probed
 from dtr.cli import run
+from dtr.device_memory import call_bytes
 from dtr.latency import DTYPES, PHASES, clock, compared, filled, request
 from dtr.policies.file import save_policy
 from dtr.policies.registry import skeleton
@@ -46,6 +48,7 @@ def test_every_phase_of_every_cut_is_timed(policy: Path, tmp_path: Path, capsys:
     none, half = record["cuts"]["none"], record["cuts"]["language-half"]
     assert half["parameters"] < none["parameters"] and half["weights_gib"] < none["weights_gib"]
     assert (none["speedup"], none["amdahl"]) == (1.0, 1.0)
+    assert all(row["weights_gib"] < row["peak_gib"] < 2 * row["weights_gib"] + 0.01 for row in record["cuts"].values())
     assert "ms a chunk (vision" in capsys.readouterr().out
 
 
@@ -93,6 +96,34 @@ def test_every_policy_acts_and_is_scored_in_bf16(name: str) -> None:
 def test_without_a_gpu_nothing_is_measured(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert full_size.measure() == {"gpu": None} and "nothing was measured" in capsys.readouterr().out
+
+
+def test_the_tensors_of_a_call_by_hand() -> None:
+    """1,000 numbers and their successor at a time; a view is no memory, and what was there before is not the call's."""
+    before = torch.zeros(1000)
+
+    def work() -> torch.Tensor:
+        h = before
+        for _ in range(5):
+            h = (h + 1).view(10, 100).view(1000)
+        return h
+
+    assert call_bytes(work) == 2 * 4000
+
+
+def test_what_does_not_fit_is_refused_before_it_is_made(
+    policy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "meminfo").write_text("MemTotal:  9 kB\nMemAvailable:     2097152 kB\n")
+    monkeypatch.setattr(device_memory, "MEMINFO", tmp_path / "meminfo")
+    words = ["latency", "--full-size", "openvla_oft", "--cut", "language-half", "--out", str(tmp_path / "x.json")]
+    assert run(words) == 2
+    said = capsys.readouterr().err
+    assert "in float32, but cpu has 2.0 GiB left: measure on a larger device" in said and not (tmp_path / "x.json").exists()
+    (tmp_path / "meminfo").write_text("MemAvailable: 1 kB\n")
+    assert run(["latency", "--policy", str(policy), "--out", str(tmp_path / "x.json")]) == 2
+    monkeypatch.setattr(device_memory, "MEMINFO", tmp_path / "none")
+    assert device_memory.free_bytes("cpu") is None
 
 
 def test_what_cannot_be_measured_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -92,6 +92,21 @@ def unknown_policy(file: Path) -> None:
     save_file(load_file(file), file, metadata={"dtr": json.dumps(read_header(file) | {"policy": "rt2"})})
 
 
+def without(key: str) -> Callable[[Path], None]:
+    def spoil(file: Path) -> None:
+        header = {name: value for name, value in read_header(file).items() if name != key}
+        save_file(load_file(file), file, metadata={"dtr": json.dumps(header)})
+
+    return spoil
+
+
+@pytest.mark.parametrize("key", ["shards", "provenance", "processor", "config", "policy"])
+def test_a_header_that_lacks_something_names_it(key: str, file: Path) -> None:
+    without(key)(file)
+    with pytest.raises(BadCheckpoint, match=f"the header of .* lacks {key}: fetch or make the file again"):
+        load_policy(file)
+
+
 @pytest.mark.parametrize("spoil", [truncate, foreign, text, wrong_shape, missing, surplus, newer, unknown_policy, Path.unlink])
 def test_a_bad_file_is_one_sentence(spoil: Callable[[Path], None], file: Path) -> None:
     spoil(file)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from dtr.policies.bounds import Bounds, Moments
 from dtr.policies.file import load_policy
 from dtr.policies.flow_processor import FlowProcessor, binned, seeds
 from dtr.policies.processor import read_processor
+from dtr.policies.registry import build, policy_class
 from dtr.policies.tokenizer import WordTokenizer
 
 WORDS = WordTokenizer.of(["push it", FlowProcessor.vocabulary({})], 6, 5)
@@ -131,6 +133,53 @@ def test_a_missing_camera_is_masked() -> None:
     assert batch["image_mask"].tolist() == [[True, True, False]] * 2 and p.pictures(3) == 2
     with pytest.raises(BadConfig, match="given 2 pictures a request and sees 1 cameras"):
         processor(slots=3, cameras=1).inputs([observation()])
+
+
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        ({"padded_dim": 6}, "the environment takes 7 action numbers, the model has 6"),
+        ({"state": "token", "state_dim": 7}, "the state has 8 numbers, but the model's token of it 7"),
+        ({"prompt": "{instruction} in {mood}"}, "may hold {instruction}, {state} and no other brace, got '{instruction} in {mood}'"),
+        ({"prompt": "{instruction} {"}, "no other brace"),
+        ({"prompt": "{}"}, "no other brace"),
+    ],
+)
+def test_a_processor_that_cannot_work_is_refused(fields: dict[str, object], says: str) -> None:
+    with pytest.raises(BadConfig) as refused:
+        processor(**fields)
+    assert says in str(refused.value) and "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "robots", "says"),
+    [
+        ({"embodiment": -1}, 3, "action layers for 3 robots, got embodiment -1: say processor.embodiment, 0 to 2"),
+        ({"embodiment": 3}, 3, "got embodiment 3"),
+        ({"embodiment": 0}, 0, "knows one robot only"),
+        ({"padded_dim": 12}, 0, "the model has 9 action numbers, the processor pads to 12"),
+        ({"state": "token", "state_dim": 12}, 0, "the model's token of the state has 0 numbers, the processor's 12"),
+    ],
+)
+def test_a_processor_of_another_policy_is_refused(options: dict[str, object], robots: int, says: str) -> None:
+    config = SimpleNamespace(action_dim=9, max_text=30, picture=(3, 8, 8), chunk=2, embodiments=robots)
+    with pytest.raises(BadConfig, match=says):
+        FlowProcessor.newborn(config, WORDS, (ACTIONS, PROPRIO), options)
+
+
+def test_an_image_slot_without_a_picture_is_said() -> None:
+    policy = build("pi05", policy_class("pi05").parse({**PI05["config"], "images": 3, "vocab": 300}), 0)  # type: ignore[dict-item]
+    batch = processor(padded_dim=8, text_tokens=24, state="none", prompt="{instruction}").inputs([observation()])
+    with pytest.raises(BadConfig, match=r"pi05 sees 3 images a request and was given 2: .*`slots: 3` and `cameras: 2`"):
+        policy.act(batch)
+    masked = processor(padded_dim=8, text_tokens=24, state="none", prompt="{instruction}", slots=3, cameras=2).inputs([observation()])
+    assert policy.act(masked).isfinite().all()
+
+
+def test_training_hashes_no_pictures() -> None:
+    p = processor()
+    assert "noise_seed" not in p.batch(np.zeros((1, 2, 8, 8, 3), np.uint8), np.zeros((1, 8)), ["push it"])
+    assert "noise_seed" in p.inputs([observation()])
 
 
 def test_a_gripper_that_is_a_sign() -> None:

@@ -10,10 +10,11 @@ import pytest
 from dtr.cli import VERBS
 from dtr.errors import BadRecord
 from dtr.report.readme import BEGIN, END, TABLE, block, fill, present
-from dtr.workflow.store import locked
+from dtr.workflow.dvcfile import read_lock
 
 ROOT = Path(__file__).resolve().parents[2]
-DOCUMENTS = ["README.md", "CONTRIBUTING.md", *(f"docs/{name}.md" for name in ("architecture", "metrics", "reproducibility", "pitfalls"))]
+NAMES = ("architecture", "metrics", "reproducibility", "pitfalls", "cache")
+DOCUMENTS = ["README.md", "CONTRIBUTING.md", *(f"docs/{name}.md" for name in NAMES)]
 
 
 def test_a_table_is_put_between_the_marks() -> None:
@@ -32,9 +33,10 @@ def test_without_its_marks_nothing_is_written(text: str) -> None:
 
 def test_the_readme_shows_the_cached_table(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
-    md5 = locked().get(str(TABLE))
-    if md5 is None:
+    entry = read_lock().get(str(TABLE))
+    if entry is None:
         pytest.skip("no table is cached yet")
+    md5 = entry["md5"]
     cached = Path("store/files/md5", md5[:2], md5[2:]).read_text(encoding="utf-8")
     assert present(Path("README.md").read_text(encoding="utf-8")) == block(cached), "run `python -m dtr.report.readme`"
 

@@ -8,6 +8,8 @@ import os
 import shutil
 import signal
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from multiprocessing.context import ForkProcess
@@ -17,6 +19,7 @@ from typing import Any
 import four_policies
 import pytest
 import recovery_world as world
+import test_recovery_verbs
 import torch
 from test_recovery_verbs import checkpoint, recover, write
 
@@ -112,6 +115,24 @@ def test_the_processes_of_torchrun_are_taken_as_they_are(place: Path) -> None:
         process.join(300)
     assert [process.exitcode for process in processes] == [0, 0]
     assert_alike(place, "torchrun", "alone")
+
+
+def test_torchrun_itself_starts_them(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command of torch's own package, which finds the port, numbers the processes and waits for them."""
+    recipe = json.dumps(RECIPE | {"steps": 2})
+    command = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "dtr.cli"]
+    started: list[subprocess.CompletedProcess[str]] = []
+
+    def run_by_torchrun(argv: list[str]) -> int:
+        started.append(subprocess.run([sys.executable, *command, *argv], capture_output=True, text=True, timeout=500, check=False))
+        return started[0].returncode
+
+    monkeypatch.setattr(test_recovery_verbs, "run", run_by_torchrun)
+    assert recover(place, "itself.safetensors", recipe=recipe) == 0, started[0].stderr[-2000:]
+    monkeypatch.undo()
+    assert recover(place, "by_itself.safetensors", recipe=recipe) == 0
+    assert_alike(place, "itself", "by_itself")
+    assert "Traceback" not in started[0].stderr
 
 
 def slow_run(place: Path, out: str, save_every: str) -> ForkProcess:

@@ -5,13 +5,19 @@ from __future__ import annotations
 import csv
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import cut_world
 import pytest
 from test_report import ARM, BASELINE, PROTOCOL, build, files
 
 from dtr import cli
+from dtr.cost import config_digest
+from dtr.dropping.plan import resolve, write_plan
+from dtr.dropping.scores import BlockScore, Score, write_score
+from dtr.policies.registry import skeleton
 from dtr.provenance import read_json, sha256_file, write_json
 from dtr.report.figures.failures import choose
 from dtr.rollout.episode import Episode, read_episodes, write_episodes
@@ -27,8 +33,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("shown")
     build(folder, "full", ARMS)
     rows: list[dict[str, Any]] = []
-    for row, digest in zip(ARMS, ("0" * 16, "1" * 16, "1" * 16), strict=True):
-        write_json(folder / f"{row}.plan.json", {"digest": digest})
+    for row, cut in zip(ARMS, ("none", "vision-half", "vision.dino-half+vision.siglip-half"), strict=True):
+        write_plan(folder / f"{row}.plan.json", resolve(cut, skeleton("openvla_oft", cut_world.CONFIG)))
         rows.append(labels(row) | {"plan": str(folder / f"{row}.plan.json")})
     rows.append(labels("openvla_oft.ends.language") | {"not_run": "nobody has paid for it"})
     assert table(folder, rows, [cell(folder, row, column) for row in ARMS for column in COLUMNS]) == 0
@@ -43,10 +49,10 @@ def cell(folder: Path, row: str, column: str) -> str:
     return str(folder / f"full/cells/table1/{row}.{column}.json")
 
 
-def table(folder: Path, rows: list[dict[str, Any]], cells: list[str], columns: list[str] = COLUMNS) -> int:
+def table(folder: Path, rows: list[dict[str, Any]], cells: list[str], columns: list[str] = COLUMNS, more: Sequence[str] = ()) -> int:
     words = ["table", *(["--cells", *cells] if cells else []), "--rows", json.dumps(rows), "--columns", *columns, "--name", "table1"]
     return cli.run(
-        [*words, "--scale", "embedded", "--reported", str(ROOT / "results/reported/table1.csv"), "--out", str(folder / "table1.csv")]
+        [*words, "--scale", "embedded", "--reported", str(ROOT / "results/reported/table1.csv"), "--out", str(folder / "table1.csv"), *more]
     )
 
 
@@ -73,6 +79,50 @@ def test_arms_of_the_same_blocks_say_so(place: Path) -> None:
         "openvla_oft.ends.language": "",
     }
     assert "the same blocks as openvla_oft.half.language, so one training" in (place / "table1.md").read_text()
+
+
+def gradients(path: Path, change: dict[str, float]) -> list[str]:
+    """Gate gradients of the policy that the plans are of: 1, but 0 for a dead block, and `change`."""
+    policy = skeleton("openvla_oft", cut_world.CONFIG)
+    blocks = {name: BlockScore(change.get(name, 0.0 if name in policy.dead else 1.0), 0.0, name in policy.dead) for name in policy.gates()}
+    write_score(path, Score("gateprobe", policy.name, config_digest(policy), "0" * 64, ("x",), "0" * 64, 4, 0, blocks))
+    return ["--gradients", str(path)]
+
+
+def test_dead_blocks_are_told_apart(place: Path) -> None:
+    """Both towers, 4 and 5 blocks deep, are read before their last one, which `half` drops where its index is odd: that much is free."""
+    found = lines(place / "table1.csv")
+    half, whole, absent = (found[f"openvla_oft.{name}"] for name in ("half.language", "baseline", "ends.language"))
+    said = ("blocks_dropped", "blocks_free", "dead_dropped", "dead_kept")
+    assert [half[key] for key in said] == ["4", "1", "vision.dino.3", "vision.siglip.4"]
+    assert [whole[key] for key in said] == ["0", "0", "", "vision.dino.3 vision.siglip.4"]
+    assert [absent[key] for key in said] == [""] * 4
+    assert "| 4 (1 dead) |" in (place / "table1.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({}, None),
+        ({"vision.dino.1": 0.0}, "vision.dino.1 is alive, but its gate gradient is 0 on every sample"),
+        ({"language.1": 0.0}, None),  # no row drops it
+    ],
+)
+def test_architecture_and_gradient_agree_on_what_is_dead(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], change: dict[str, float], says: str | None
+) -> None:
+    row = labels("openvla_oft.half.language") | {"plan": str(place / "openvla_oft.half.language.plan.json")}
+    cells = [cell(place, "openvla_oft.half.language", column) for column in COLUMNS]
+    code = table(tmp_path, [row], cells, more=gradients(tmp_path / "gateprobe.json", change))
+    assert code == (0 if says is None else 2) and (says or "") in capsys.readouterr().err
+
+
+def test_a_dead_block_with_a_gradient_is_refused(place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    row = labels("openvla_oft.half.language") | {"plan": str(place / "openvla_oft.half.language.plan.json")}
+    cells = [cell(place, "openvla_oft.half.language", column) for column in COLUMNS]
+    dead = lines(place / "table1.csv")["openvla_oft.half.language"]["dead_dropped"].split()[0]
+    assert table(tmp_path, [row], cells, more=gradients(tmp_path / "gateprobe.json", {dead: 1e-30})) == 2
+    assert f"{dead} is dead, but its gate gradient is not 0" in capsys.readouterr().err
 
 
 def test_a_table_of_which_nothing_runs_holds_the_paper_s_numbers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

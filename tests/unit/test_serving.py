@@ -17,6 +17,7 @@ from serving_world import ROWS, TEXTS, served
 from tiny_policy import frames, tiny
 
 from dtr.errors import BadMessage, Unreachable
+from dtr.policies.base import Observation
 from dtr.policies.file import save_policy
 from dtr.provenance import sha256_file
 from dtr.rollout.inference import Inference
@@ -35,6 +36,19 @@ def test_the_hello_says_what_is_expected() -> None:
         assert (h.cameras, h.image_size, h.state_dim, h.chunk, h.action_dim) == (2, 64, 8, 8, 7)
         with Channel(connect(client.address)) as plain:
             assert set(plain.receive().words["expects"]) == {"images", "state", "instruction", "episode"}
+
+
+def test_a_policy_that_scales_by_itself_is_sent_what_was_drawn() -> None:
+    """As its evaluation does: shrunk by somebody else first, its pictures would be others."""
+    (_, state), *_ = frames(1)
+    drawn = np.random.default_rng(0).integers(0, 255, (2, 100, 100, 3), dtype=np.uint8)
+    with served(rows=1, image_path="openpi") as (address, server), PolicyClient(address) as client:
+        assert (client.hello.image_path, client.hello.image_size) == ("openpi", 64)
+        answer = client.act(drawn, state, TEXTS[0])
+        batch = server.processor.fixed([TEXTS[0]]).inputs([Observation(drawn, state, TEXTS[0])])
+        np.testing.assert_array_equal(answer.actions, server.processor.actions(server.policy.act(batch))[0])
+        with pytest.raises(BadMessage, match="expected images uint8"):
+            client.act(drawn[:, :90], state, TEXTS[0])
 
 
 def test_an_answer_depends_on_its_request_alone() -> None:

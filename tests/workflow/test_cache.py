@@ -5,17 +5,17 @@ import random
 import shutil
 
 import pytest
-import yaml
 from world import ROOT, World, git
 
 from dtr import cli
 from dtr.provenance import read_json
+from dtr.workflow import dvcfile
 from dtr.workflow.adoption import CACHED_S
-from dtr.workflow.store import BESIDE
 
 TABLE, SCORE = "results/table1.csv", "artifacts/smoke/openvla_oft/scores/four/gateprobe.json"
 EVALUATION = {"rollout": 14, "success_cell": 21, "table": 1, "show": 1}
-SUITES = "suites: [embedded_spatial, embedded_object, embedded_goal, embedded_long]"
+REPORT = ("results/table1.csv", "results/table2.csv", "results/table5.csv", "results/report.html", "results/verdicts.csv")
+EMPTY = "vars:\n- {scale: smoke}\nstages: {}\n"
 
 
 @pytest.fixture(scope="module")
@@ -23,25 +23,28 @@ def origin(tmp_path_factory):
     """A world with everything made, put into its store and committed."""
     world = World.copy(tmp_path_factory.mktemp("origin")).fake_stages(tmp_path_factory.mktemp("programs"))
     (world.folder / "dvc.lock").unlink(missing_ok=True)
-    world.edit("dvc.yaml", "scale: embedded", "scale: smoke")
-    world.edit("dvc.yaml", "trials: 50", "trials: 2")
-    world.edit("dvc.yaml", "foreach: [openvla_oft, pi05]", "foreach: [openvla_oft]")
-    world.edit("dvc.yaml", SUITES, "suites: [embedded_spatial, embedded_object]")
+    (world.folder / "dvc.yaml").write_text(EMPTY)
     assert "up to date" in world.run("dtr", "store", "push", check=False)  # nothing is made yet
-    world.snakemake("--", TABLE, SCORE)
+    world.snakemake("--", *REPORT, SCORE)
     said = world.run("dtr", "store", "push")
-    assert "commit store/ and dvc.lock" in said
+    assert "commit store/, dvc.yaml, dvc.lock and docs/coverage.md" in said
     git(world.folder, "init", "--quiet")
     git(world.folder, "add", "--all")
     git(world.folder, "commit", "--quiet", "--message", "world")
     return world
 
 
+def cloned(origin, folder):
+    """A shallow clone: nothing may rest on history."""
+    git(folder, "clone", "--quiet", "--depth", "1", origin.folder.as_uri(), "clone")
+    world = World(folder / "clone", origin.programs[:1])
+    assert not (world.folder / "artifacts").exists() and (world.folder / ".git/shallow").exists()
+    return world
+
+
 @pytest.fixture
 def clone(origin, tmp_path):
-    git(tmp_path, "clone", "--quiet", str(origin.folder), "clone")
-    world = World(tmp_path / "clone", origin.programs[:1])
-    assert not (world.folder / "artifacts").exists()
+    world = cloned(origin, tmp_path)
     world.run("dvc", "pull")
     return world
 
@@ -55,7 +58,7 @@ def shuffle_times(world, seed):
 
 def test_a_pull_brings_everything_and_plans_nothing_whatever_the_times(clone):
     shuffle_times(clone, 0)
-    assert clone.plan("--", TABLE, SCORE) == {}
+    assert clone.plan("--", *REPORT, SCORE) == {}
 
 
 def test_after_a_pull_an_edit_reruns_exactly_what_depends_on_it(clone):
@@ -66,6 +69,13 @@ def test_after_a_pull_an_edit_reruns_exactly_what_depends_on_it(clone):
     clone.edit("config/smoke.yaml", "ema: 0.5", "ema: 0.75")
     assert clone.plan("--", TABLE) == {"recover": 7, **EVALUATION}
     clone.edit("config/smoke.yaml", "ema: 0.75", "ema: 0.5")
+    clone.edit("src/dtr/stages.py", '"rollout": Stage(1', '"rollout": Stage(2')
+    assert clone.plan("--", TABLE) == EVALUATION
+    clone.edit("src/dtr/stages.py", '"rollout": Stage(2', '"rollout": Stage(1')
+    clone.edit("envs/lock.txt", "\nmujoco==", "\nmujoco==9")
+    assert clone.plan("--", TABLE) == {"demonstrate": 3, "checkpoint": 1, "plan": 7, "cost": 7, "cost_cell": 14, "recover": 7, **EVALUATION}
+    clone.edit("envs/lock.txt", "\nmujoco==9", "\nmujoco==")
+    clone.edit("envs/lock.txt", "\nruff==", "\nruff==9")
     assert clone.plan("--", TABLE) == {}
 
 
@@ -81,9 +91,28 @@ def test_after_a_pull_a_new_row_is_all_that_runs(clone):
     assert clone.plan("--", SCORE.replace("gateprobe", "leave_one_out")) == {"score": 1}
 
 
+def test_one_table_alone_is_pulled_and_plans_nothing(origin, tmp_path):
+    clone = cloned(origin, tmp_path)
+    clone.run("dtr", "store", "pull", "table1")
+    assert clone.plan("--", TABLE) == {}
+    assert not (clone.folder / "results/table5.csv").exists() and not [*(clone.folder / "artifacts").rglob("latency*.json")]
+    clone.run("dvc", "pull", "--with-deps", "table5", "records")
+    assert clone.plan("--", "results/table5.csv") == {}
+
+
+def test_dvc_repro_does_what_snakemake_does(clone):
+    clone.edit("config/smoke.yaml", "settle_steps: 2", "settle_steps: 3")
+    clone.run("dvc", "repro", "table1")
+    assert clone.plan("--", TABLE) == {}
+    gone = "artifacts/smoke/openvla_oft/none/four.recover/seed0/rollouts/closed-n2/embedded_spatial.jsonl"
+    before = (clone.folder / gone).read_bytes()
+    (clone.folder / gone).unlink()
+    clone.run("dvc", "repro", "--single-item", "rollouts@none-embedded_spatial")
+    assert (clone.folder / gone).read_bytes() == before
+
+
 def test_an_edit_before_the_pull_is_seen_too(origin, tmp_path):
-    git(tmp_path, "clone", "--quiet", str(origin.folder), "clone")
-    clone = World(tmp_path / "clone", origin.programs[:1])
+    clone = cloned(origin, tmp_path)
     clone.edit("config/smoke.yaml", "settle_steps: 2", "settle_steps: 3")
     clone.run("dtr", "store", "pull")
     assert clone.plan("--", TABLE) == EVALUATION
@@ -115,7 +144,7 @@ def test_what_was_made_or_edited_here_survives_a_pull(clone):
 def test_a_newer_cache_replaces_the_older_one(origin, clone):
     assert clone.plan("--", TABLE) == {}
     origin.edit("config/smoke.yaml", "settle_steps: 2", "settle_steps: 4")
-    origin.snakemake("--", TABLE, SCORE)
+    origin.snakemake("--", *REPORT, SCORE)
     origin.run("dtr", "store", "push")
     git(origin.folder, "add", "--all")
     git(origin.folder, "commit", "--quiet", "--message", "newer")
@@ -127,8 +156,9 @@ def test_a_newer_cache_replaces_the_older_one(origin, clone):
 def test_make_table1_rolls_out_here_and_touches_nothing_cached(clone):
     make = ("make", "--assume-old=setup", "table1", "CONFIG=config/smoke.yaml")
     clone.run(*make, "TRIALS=1")
-    times = {path: path.stat().st_mtime_ns for path in (clone.folder / "artifacts").rglob("*.jsonl")}
-    assert sum(time == CACHED_S * 10**9 for time in times.values()) == sum("/closed-n2/" in str(path) for path in times) == 14
+    records = [path for path in (clone.folder / "artifacts").rglob("*.jsonl") if "/rollouts/" in str(path)]
+    times = {path: path.stat().st_mtime_ns for path in records}
+    assert sum(time == CACHED_S * 10**9 for time in times.values()) == sum("/closed-n2/" in str(path) for path in times) == 20
     assert sum("/closed-n1-live/" in str(path) for path in times) == 14
     assert "Nothing to be done" in clone.run(*make, "TRIALS=1")
     clone.run(*make, "FRESH=1")
@@ -151,11 +181,11 @@ def test_a_store_that_lacks_something_says_so(clone):
 def test_a_table_half_made_can_be_cached(tmp_path, tmp_path_factory):
     world = World.copy(tmp_path).fake_stages(tmp_path_factory.mktemp("programs"))
     (world.folder / "dvc.lock").unlink(missing_ok=True)
-    world.edit("dvc.yaml", "scale: embedded", "scale: smoke")
+    (world.folder / "dvc.yaml").write_text(EMPTY)
     demos = "artifacts/smoke/demos/embedded_pretrain"
     world.snakemake("--", demos)
     assert "error:" in world.run("dtr", "store", "push", check=False)
-    assert "are not there" in world.run("dtr", "store", "push", "--partial")
+    assert "stages are not here" in world.run("dtr", "store", "push", "--partial")
     shutil.rmtree(world.folder / demos)
     shutil.rmtree(world.folder / ".snakemake")
     more = "artifacts/smoke/demos/embedded_spatial"
@@ -196,15 +226,14 @@ def test_no_store_is_no_empty_store(tmp_path, monkeypatch, capsys):
 
 
 @pytest.mark.skipif(not (ROOT / "dvc.lock").exists(), reason="nothing is cached yet")
-def test_this_repository_s_own_cache_plans_nothing(tmp_path):
+def test_this_repository_s_own_cache_plans_nothing(tmp_path, monkeypatch):
     world = World.copy(tmp_path)
     shutil.copytree(ROOT / "store", tmp_path / "store")
     world.run("dtr", "store", "check")
     world.run("dtr", "store", "pull")
     shuffle_times(world, 3)
-    stages = yaml.safe_load((ROOT / "dvc.lock").read_text())["stages"].values()
-    cached = [out["path"] for stage in stages for out in stage["outs"]]
-    targets = [path for path in cached if not path.endswith((*BESIDE, "records.json", "cells/table1"))]
+    monkeypatch.chdir(ROOT)
+    targets = [target for stage in dvcfile.read_stages().values() for target in stage.targets]
     assert "Nothing to be done" in world.run("snakemake", "--dry-run", "--", *targets)
     for meta in world.folder.glob("artifacts/embedded/demos/*/meta.json"):
         counts = read_json(meta)["facts"]["expert"].values()

@@ -17,7 +17,7 @@ def test_the_verbs_are_these():
     assert list(cli.VERBS) == [
         "fetch", "import", "export", "checkpoint", "demonstrate", "render", "score", "stability",
         "drop", "recover", "compress", "rollout", "serve", "canary", "cost", "latency",
-        "cell", "table", "verdict", "figure", "report", "parity", "assets", "sim-check",
+        "cell", "table", "verdict", "figure", "report", "estimate", "coverage", "parity", "assets", "sim-check",
         "doctor", "bench", "suites", "store",
     ]  # fmt: skip
 
@@ -57,6 +57,18 @@ def actions(parser, verb):
     """The arguments and options of one verb."""
     (verbs,) = (action for action in parser._actions if isinstance(action, argparse._SubParsersAction))
     return verbs.choices[verb]._actions
+
+
+def test_help_says_where_to_go_on(capsys):
+    for words, says in (
+        (["--help"], "`dtr VERB --help` describes a verb"),
+        (["recover", "--help"], "schemas/recipe.schema.json"),
+        (["checkpoint", "--help"], "schemas/recipe.schema.json"),
+        (["store", "--help"], "maintainers: push what is here, check the store"),
+    ):
+        with pytest.raises(SystemExit):
+            cli.run(words)
+        assert says in " ".join(capsys.readouterr().out.split())
 
 
 def test_an_unknown_verb_is_answered_with_the_nearest(capsys):

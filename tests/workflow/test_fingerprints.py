@@ -8,21 +8,30 @@ from dtr import stages
 from dtr.errors import BadRecord
 from dtr.provenance import read_json
 from dtr.stages import STAGES, Stage
-from dtr.workflow.fingerprint import HOME, check, fingerprint, first_difference
+from dtr.workflow.difference import first_difference
+from dtr.workflow.fingerprint import HOME, check, fingerprint
+from dtr.workflow.fingerprint_commands import COMMANDS, stage_of
 
 RECORD = read_json(HOME / "record.json")
 
 
-@pytest.mark.parametrize("stage", STAGES)
-def test_a_stage_means_what_its_version_says(stage):
-    check(stage, fingerprint(stage, HOME / "inputs"), RECORD)
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_stage_means_what_its_version_says(name):
+    check(name, fingerprint(name, HOME / "inputs"), RECORD)
+
+
+def test_every_stage_is_looked_at_and_those_of_a_policy_by_a_flow_policy_too():
+    assert {stage_of(name) for name in COMMANDS} == set(STAGES)
+    assert {name for name in COMMANDS if name.endswith(".pi05")} == {
+        f"{stage}.pi05" for stage in ("checkpoint", "score", "drop", "recover", "rollout")
+    }
 
 
 def test_a_moved_output_asks_for_a_version_and_says_how(monkeypatch):
     moved = copy.deepcopy(RECORD["cost"]["output"])
     moved["cost.json"]["parameters"]["total"] += 1000
     with pytest.raises(
-        BadRecord, match=r"output of stage cost moved \(.*parameters.*raise its version in src/dtr/stages.py to \d+.*--record"
+        BadRecord, match=r"output of stage cost moved \(.*parameters.*raise the version of cost in src/dtr/stages.py to \d+.*--record"
     ):
         check("cost", moved, RECORD)
     monkeypatch.setitem(stages.STAGES, "cost", Stage(STAGES["cost"].version + 1, ()))

@@ -5,8 +5,11 @@ The tests share one world in which everything has been made.
 """
 
 import os
+import re
+import resource
 
 import pytest
+import yaml
 from world import World
 
 TABLE = "results/table1.csv"
@@ -64,13 +67,13 @@ def test_containers_and_a_cluster_rerun_nothing(world, tmp_path):
     [
         ("config/smoke.yaml", "settle_steps: 2", "settle_steps: 3", EVALUATION),
         ("config/smoke.yaml", "ema: 0.5", "ema: 0.75", RECOVERY),
-        ("config/smoke.yaml", "samples: 4", "samples: 5", SCORING),
+        ("config/smoke.yaml", "samples: 4", "samples: 5", {**SCORING, **SHOWN}),
         ("config/smoke.yaml", f"{EPISODES}1", f"{EPISODES}2", {"demonstrate": 1, **SCORING, **RECOVERY}),
         ("config/smoke.yaml", "registers: 4", "registers: 2", POLICY),
         ("config/experiments/table1.tsv", "vision-ends", "vision-keep-0_1", {"plan": 1, "cost": 1, "recover": 1, "rollout": 2, **ROW}),
         ("config/experiments/table1.tsv", "Keep 2\tvision", "Keep two\tvision", ROW),
         ("src/dtr/stages.py", '"rollout": Stage(1', '"rollout": Stage(2', EVALUATION),
-        ("src/dtr/stages.py", '"table": Stage(1', '"table": Stage(2', SHOWN),
+        ("src/dtr/stages.py", '"table": Stage(2', '"table": Stage(3', SHOWN),
         ("src/dtr/stages.py", '"cost": Stage(1', '"cost": Stage(2', {**COSTS, **SHOWN}),
         ("envs/lock.txt", "\nruff==", "\nruff==9", {}),
         ("envs/lock.txt", "\npillow==", "\npillow==9", POLICY),
@@ -109,6 +112,26 @@ def test_the_paper_s_scale_plans(world):
     assert "fetch_policy" in text and "rollout                    28" in text
 
 
+def test_a_dry_run_of_the_whole_paper_is_quick(tmp_path):
+    """Every table, all suites, three seeds an arm: at most 20 s of a processor (11 here), so that a look costs nothing."""
+    world = World.copy(tmp_path)
+    for sheet in (tmp_path / "config/experiments").glob("table*.tsv"):
+        sheet.write_text(re.sub(r"\t0\t(closed|plus)", r"\t0,1,2\t\1", sheet.read_text()))
+    tables = yaml.safe_load((tmp_path / "config/paper.yaml").read_text())["tables"]
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    asked = [f"results/{table}.csv" for table in tables]
+    said = world.run("snakemake", "--configfile", "config/paper.yaml", "--dry-run", "--quiet", "rules", "--", *asked, "results/report.html")
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert int(re.search(r"^total +(\d+)", said, re.MULTILINE).group(1)) > 3000
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 20
+
+
+def test_an_estimate_of_what_nothing_makes_is_one_sentence(world):
+    said = world.run("python", "-m", "dtr.cli", "estimate", "results/tabel1.csv", "--config", "config/smoke.yaml", check=False)
+    assert "No rule to produce results/tabel1.csv" in said and "correct the target" in said and said.count("\n") == 1
+    assert "nothing that takes longer" in world.run("python", "-m", "dtr.cli", "estimate", TABLE, "--config", "config/smoke.yaml")
+
+
 def test_a_live_sample_is_apart_from_the_full_table(world):
     live = {"rollout": 14, "cost_cell": 14, "success_cell": 21, "table": 1, "show": 1}
     assert world.plan("--", "results/live-n1/table1.csv") == live
@@ -118,8 +141,8 @@ def test_a_live_sample_is_apart_from_the_full_table(world):
 
 
 def test_the_report_needs_what_it_shows_and_shares_what_is_there(made):
-    """Tables 2 and 5 take Table 1's policies and episodes; an arm that does not run is no job."""
+    """Tables 2, 5 and 7 take Table 1's policies and episodes; an arm that does not run is no job."""
     plan = made.plan("--", "results/report.html")
     assert (plan["recover"], plan["compress"], plan["latency"], plan["figure"], plan["failures"]) == (2, 2, 5, 5, 1)
-    assert plan["page"] == plan["show_page"] == plan["verdict"] == 1 and plan["table_with_gaps"] == 2
-    assert "checkpoint" not in plan and "table" not in plan and plan["rollout"] == 6
+    assert plan["page"] == plan["show_page"] == plan["verdict"] == 1 and plan["table"] == 3
+    assert "checkpoint" not in plan and plan["rollout"] == 6

@@ -216,3 +216,38 @@ def test_the_paper_s_table_6_is_planned_with_its_canary(targets):
     assert targets.canary(SimpleNamespace(policy="openvla_oft", protocol="closed-n50")) == []
     assert json.loads(paper.reported("table6", "pi05.gateprobe17", "robot"))["value"] == 0.321
     assert paper.reported("table6", "pi05.gateprobe17", "noise") == "null"
+
+
+def test_table_7_shares_table_1_s_arms_and_shows_the_rest_as_not_run(smoke, targets):
+    assert [arm.row for arm in smoke.running("table7")] == ["openvla_oft.baseline", "openvla_oft.half.language"]
+    for arm in smoke.running("table7"):
+        assert smoke.recovered(arm) == smoke.recovered(smoke.arm("table1", arm.row))
+        assert smoke.episodes(arm, "average", "", "table7") == smoke.episodes(smoke.arm("table1", arm.row), "average", "", "table1")
+    embedded = Targets({**targets.config, "tables": {"table7": "config/experiments/table7.tsv"}}, str(ROOT))
+    rows = {row["row"]: row for row in json.loads(embedded.rows_json("table7"))}
+    assert len(rows) == 8 and rows["pi05.half.language"]["plan"] == "artifacts/embedded/pi05/language-half/plan.json"
+    assert "nobody has paid" in rows["gigabrain0.baseline"]["not_run"] and "nobody has paid" in rows["lingbot_vla.half.language"]["not_run"]
+    assert json.loads(embedded.reported("table7", "lingbot_vla.half.language", "object"))["value"] == 0.97
+
+
+def test_a_table_with_a_cut_reads_the_gate_gradients_of_its_policies(smoke):
+    scores = ["artifacts/smoke/openvla_oft/scores/four/gateprobe.json"]
+    assert smoke.gradients("table1") == smoke.gradients("table7") == scores
+    sheet = [arm for arm in smoke.sheets["table1"] if arm.cut == "none"]
+    smoke.sheets["table1"][:] = sheet
+    assert smoke.gradients("table1") == []
+
+
+def test_every_policy_plays_the_evaluation_of_its_own_pictures():
+    paper = Targets(yaml.safe_load((ROOT / "config/paper.yaml").read_text()), str(ROOT))
+    played = {arm.policy: json.loads(paper.protocol_json(paper.protocol(arm, ""))) for arm in paper.running("table7")}
+    assert {policy: (protocol["image_path"], protocol["gripper"]) for policy, protocol in played.items()} == {
+        "openvla_oft": ("oft", "threshold"),
+        "pi05": ("openpi", "raw"),
+        "gigabrain0": ("gigabrain", "raw"),
+        "lingbot_vla": ("lingbot", "sign"),
+    }
+    assert paper.protocol(paper.arm("table7", "pi05.baseline"), "/live-n5") == "openpi-n5-live"
+    paper.config["policies"]["pi05"]["protocols"]["closed"] = "opnpi"
+    with pytest.raises(UnknownName, match=r"unknown protocol 'opnpi'.*policies\.pi05\.protocols\.closed"):
+        Targets(paper.config, str(ROOT))

@@ -154,6 +154,7 @@ def summary(cut: Cut, policy: Policy, choice: Choice, scores: Mapping[str, Score
     """The plan of a choice that has been made: carries it out on the meta device and measures what is left."""
     left = skeleton(policy.name, policy.config)
     carry_out(left, choice.dropped, choice.parts, choice.width)
+    check_alive(cut, policy, left)
     before, after = measure(policy, text_tokens), measure(left, text_tokens)
     gone = [f"{name}.{i}" for name, blocks in choice.dropped.items() for i in blocks]
     gone += [f"{name}.{i}.{part}" for part, stacks in choice.parts.items() for name, blocks in stacks.items() for i in blocks]
@@ -173,6 +174,18 @@ def summary(cut: Cut, policy: Policy, choice: Choice, scores: Mapping[str, Score
         parameters=Left(after.parameters.total, before.parameters.total),
         flops=Left(after.flops.total, before.flops.total),
     )
+
+
+def check_alive(cut: Cut, policy: Policy, left: Policy) -> None:
+    """Raises PlanMismatch when a drop in one stack leaves another without a block that an action depends on: an expert that attends at the
+    first layer alone reads nothing that a language block has done."""
+    for name, stack in left.stacks().items():
+        was = policy.stacks()[name]
+        if set(was.kept) - set(was.dead) and not set(stack.kept) - set(stack.dead):
+            raise PlanMismatch(
+                f"cut {str(cut)!r} leaves no block of {name} that an action depends on, although {brief(stack.kept)} stay: "
+                "keep a later block, with its attention, of the stack that reads them."
+            )
 
 
 def rest(name: str, i: int, stack: Stack) -> str:

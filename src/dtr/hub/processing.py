@@ -85,13 +85,13 @@ def make_processor(entry: Mapping[str, Any], manifest: Manifest, config: Any, fo
     if wrong := sorted(set(chosen) & set(DERIVED)):
         raise BadConfig(f"processor.{wrong[0]} follows from the model or the checkpoint: leave it away.")
     fields: dict[str, Any] = {**derived, "chunk": config.chunk, **SPOKEN[name, manifest.prompt], **chosen}
-    check_embodiment(name, fields, config)
     image_path(fields.get("image_path", EXACT))
     try:
         made: Any = speaker
         processor: Processor = made(tokenizer=tokenizer(manifest), actions_bounds=actions, proprio_bounds=proprio, **fields)
     except TypeError as error:
         raise BadConfig(f"`processor` has a field that the processor has not ({error}): correct the configuration.") from error
+    processor.fits(config)
     return processor
 
 
@@ -105,17 +105,6 @@ def padded(name: str, config: Any) -> dict[str, Any]:
         "state_dim": getattr(config, "state_dim", 0),
     }
     return fields | ({"slots": config.images, "cameras": CAMERAS} if config.images > CAMERAS else {})
-
-
-def check_embodiment(name: str, fields: Mapping[str, Any], config: Any) -> None:
-    """BadConfig unless a policy of several robots is told which one it moves, and no other policy is."""
-    robots, chosen = getattr(config, "embodiments", 0), fields.get("embodiment", -1)
-    if robots and not 0 <= chosen < robots:
-        raise BadConfig(
-            f"{name} has action layers for {robots} robots, got embodiment {chosen}: say processor.embodiment, 0 to {robots - 1}."
-        )
-    if not robots and chosen != -1:
-        raise BadConfig(f"{name} knows one robot only, got processor.embodiment {chosen}: leave it away.")
 
 
 def numbers_of(manifest: Manifest, folder: Path, data: Sequence[Path], sizes: tuple[int, int]) -> Pair:

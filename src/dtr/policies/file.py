@@ -28,6 +28,8 @@ from dtr.provenance import atomic_path, canonical_json, digest, sha256_file
 
 FORMAT = 1
 SHARD_BYTES = 10 * 2**30
+REQUIRED = {"policy": str, "config": dict, "processor": dict, "provenance": dict, "shards": dict}
+"""What every header holds, beside its format."""
 
 
 @dataclass(frozen=True)
@@ -115,6 +117,8 @@ def read_header(path: str | Path) -> dict[str, Any]:
         raise BadCheckpoint(f"the header of {path} does not read ({error}): fetch or make the file again.") from error
     if format_ != FORMAT:
         raise BadCheckpoint(f"{path} has format {format_}, this version reads format {FORMAT}: use the version that wrote it.")
+    if missing := [key for key in REQUIRED if not isinstance(header.get(key), REQUIRED[key])]:
+        raise BadCheckpoint(f"the header of {path} lacks {', '.join(missing)}: fetch or make the file again.")
     plan, have = header.get("plan"), digest({"policy": header.get("policy"), "config": header.get("config")})
     if isinstance(plan, dict) and plan.get("digest") != have:
         raise PlanMismatch(f"{path} carries a plan that leaves {plan.get('digest')}, but its configuration is {have}; drop it again.")
@@ -125,7 +129,9 @@ def load_skeleton(path: str | Path) -> LoadedPolicy:
     """A policy from its file's header alone: its tensors are on the `meta` device, no weight is read. BadCheckpoint as `load_policy`."""
     header = read_header(path)
     try:
-        return LoadedPolicy(skeleton(header["policy"], header["config"]), read_processor(header["processor"]), header)
+        policy, processor = skeleton(header["policy"], header["config"]), read_processor(header["processor"])
+        processor.fits(policy.config)
+        return LoadedPolicy(policy, processor, header)
     except (DtrError, KeyError, TypeError) as error:
         raise BadCheckpoint(f"the header of {path} describes no policy that this version knows ({error}): make the file again.") from error
 

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from dtr.errors import BadConfig
 from dtr.policies.base import Batch, Mark, Policy, unmarked
 from dtr.policies.decoder import Rotation
 from dtr.policies.flow import euler, seeded_noise
@@ -133,6 +134,11 @@ class FlowPolicy(Policy):
 
     def embed(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """The first stream's h_0 (B, N, D) and which of its tokens are valid (B, N)."""
+        if (given := batch["pixel_values"].shape[1]) != (slots := self._config.images):
+            raise BadConfig(
+                f"{self.name} sees {slots} images a request and was given {given}: give it all of them, or let the processor say `slots: "
+                f"{slots}` and `cameras: {given}`, which masks the others."
+            )
         visual = self.image_tokens(batch["pixel_values"])
         h = torch.cat([visual, self.language.embed(batch["input_ids"]) * self._config.text_scale], dim=1)
         return h, self.valid_tokens(batch, h.shape[1])

@@ -34,9 +34,9 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from dtr.errors import BadConfig, unknown
-from dtr.policies.base import Batch
+from dtr.policies.base import Batch, Observation
 from dtr.policies.bounds import FloatArray, Statistics
-from dtr.policies.processor import HALF, Processor, affine, pad_ids
+from dtr.policies.processor import HALF, Processor, affine, filled, pad_ids
 from dtr.policies.settings import optional
 from dtr.policies.tokenizer import Tokenizer
 
@@ -76,15 +76,42 @@ class FlowProcessor(Processor):
         for what, value, known in (("place of the state", self.state, STATES), ("gripper", self.gripper, GRIPPERS)):
             if value not in known:
                 raise unknown(what, value, known)
+        filled(self.prompt, instruction="", state="")
+        if self.padded_dim < self.action_dim:
+            raise BadConfig(
+                f"the environment takes {self.action_dim} action numbers, the model has {self.padded_dim}: give it as many (action_dim)."
+            )
+        if self.state == "token" and self.state_dim < (numbers := len(self.proprio_bounds.mask)):
+            raise BadConfig(f"the state has {numbers} numbers, but the model's token of it {self.state_dim}: give it as many (state_dim).")
+
+    def inputs(self, observations: Sequence[Observation]) -> Batch:
+        """As `batch`, and noise_seed (B,): training draws its noise elsewhere."""
+        images, state = np.stack([o.images for o in observations]), np.stack([o.state for o in observations])
+        return self.batch(images, state, [o.instruction for o in observations]) | {"noise_seed": seeds(images, state)}
+
+    def fits(self, config: Any) -> None:
+        """The widths of actions and state, and which robot it is."""
+        if self.padded_dim != config.action_dim:
+            raise BadConfig(f"the model has {config.action_dim} action numbers, the processor pads to {self.padded_dim}: make them equal.")
+        if self.state == "token" and self.state_dim != (numbers := getattr(config, "state_dim", 0)):
+            raise BadConfig(f"the model's token of the state has {numbers} numbers, the processor's {self.state_dim}: make them equal.")
+        robots = getattr(config, "embodiments", 0)
+        if robots and not 0 <= self.embodiment < robots:
+            raise BadConfig(
+                f"this policy has action layers for {robots} robots, got embodiment {self.embodiment}: "
+                f"say processor.embodiment, 0 to {robots - 1}."
+            )
+        if not robots and self.embodiment != -1:
+            raise BadConfig(f"this policy knows one robot only, got processor.embodiment {self.embodiment}: leave it away.")
 
     def batch(self, images: NDArray[np.uint8] | Tensor, state: ArrayLike, instructions: Sequence[str]) -> Batch:
-        """-> pixel_values (B, n, 3, S, S), input_ids and attention_mask (B, T), noise_seed (B,); `state` (B, state_dim) where it is a
-        token, `embodiment` (B,) where there are several, `image_mask` (B, n) where there are more slots than cameras."""
+        """-> pixel_values (B, n, 3, S, S), input_ids and attention_mask (B, T); `state` (B, state_dim) where it is a token,
+        `embodiment` (B,) where there are several, `image_mask` (B, n) where there are more slots than cameras."""
         normalised = self.proprio_bounds.normalise(state, clip=False, epsilon=EPSILON)
         rows = [self._row(text, numbers) for text, numbers in zip(instructions, normalised, strict=True)]
         ids, mask = pad_ids(rows, self.text_tokens, self.pad)
         pixels = self.scaled(images, *affine(self.pixel_mean, self.pixel_std)).squeeze(2)
-        batch = {"pixel_values": pixels, "input_ids": ids, "attention_mask": mask, "noise_seed": seeds(images, state)}
+        batch = {"pixel_values": pixels, "input_ids": ids, "attention_mask": mask}
         if self.slots:
             batch |= self._in_slots(pixels)
         if self.state == "token":
@@ -129,7 +156,7 @@ class FlowProcessor(Processor):
         cleaned = instruction.strip().replace("_", " ").replace("\n", " ")
         cleaned = cleaned.lower() if self.lower else cleaned
         said = binned(np.pad(numbers, (0, max(0, self.state_numbers - len(numbers)))), self.lower_edge)
-        ids = self.tokenizer.encode(self.prompt.format(instruction=cleaned, state=said))
+        ids = self.tokenizer.encode(filled(self.prompt, instruction=cleaned, state=said))
         return [*([self.bos] if self.bos >= 0 else []), *ids, *(self.tokenizer.encode(self.end) if self.end else [])]
 
     def gripper_rule(self) -> str:
@@ -152,14 +179,16 @@ class FlowProcessor(Processor):
     def vocabulary(cls, options: Mapping[str, Any]) -> str:
         """The prompt's own words, and every bin where the state is text."""
         bins = " ".join(map(str, range(-1, BINS))) if options.get("state", "text") == "text" else ""
-        return str(options.get("prompt", PROMPT)).format(instruction="", state=bins)
+        return filled(str(options.get("prompt", PROMPT)), instruction="", state=bins)
 
     @classmethod
     def newborn(cls, config: Any, tokenizer: Tokenizer, bounds: tuple[Statistics, Statistics], options: Mapping[str, Any]) -> Self:
         """For this environment's actions; the model's own dimensions from its configuration."""
         actions, proprio = bounds
         fields = {"pad": 0, "bos": 1, "padded_dim": config.action_dim, "text_tokens": config.max_text, **options}
-        return cls(tokenizer, actions, proprio, config.picture[-1], config.chunk, len(actions.mask), **fields)
+        made = cls(tokenizer, actions, proprio, config.picture[-1], config.chunk, len(actions.mask), **fields)
+        made.fits(config)
+        return made
 
 
 def binned(numbers: FloatArray, lower_edge: bool = False) -> str:

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from dtr.policies.base import Batch
 from dtr.policies.bounds import FloatArray, Statistics
-from dtr.policies.processor import HALF, IMAGENET, Processor, affine, pad_ids
+from dtr.policies.processor import HALF, IMAGENET, Processor, affine, filled, pad_ids
 from dtr.policies.tokenizer import Tokenizer
 
 OPENVLA_PROMPT = "In: What action should the robot take to {instruction}?\nOut:"
@@ -80,7 +80,7 @@ class OpenVLAProcessor(Processor):
 
     def _row(self, instruction: str) -> list[int]:
         """[BOS] prompt [empty] [placeholders] [stop]; the empty token is not doubled when the prompt already ends in it."""
-        ids = [self.bos, *self.tokenizer.encode(self.prompt.format(instruction=instruction.lower().strip()))]
+        ids = [self.bos, *self.tokenizer.encode(filled(self.prompt, instruction=instruction.lower().strip()))]
         ids += [] if ids[-1] == self.empty else [self.empty]
         return [*ids, *[self.placeholder] * (self.chunk * self.action_dim), self.stop]
 
@@ -103,7 +103,7 @@ class OpenVLAProcessor(Processor):
     @classmethod
     def vocabulary(cls, options: Mapping[str, Any]) -> str:
         """The prompt's own words."""
-        return str(options.get("prompt", "{instruction}")).format(instruction="")
+        return filled(str(options.get("prompt", "{instruction}")), instruction="")
 
     @classmethod
     def newborn(cls, config: Any, tokenizer: Tokenizer, bounds: tuple[Statistics, Statistics], options: Mapping[str, Any]) -> Self:

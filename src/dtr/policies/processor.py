@@ -35,6 +35,17 @@ EXACT = "exact"
 """The image path of pictures that are drawn at the policy's own size."""
 
 
+def filled(prompt: str, **values: str) -> str:
+    """`prompt` with its fields in braces filled. BadConfig for another field, or a brace that is none."""
+    try:
+        return prompt.format(**values)
+    except (KeyError, IndexError, ValueError, AttributeError) as error:
+        known = ", ".join(f"{{{name}}}" for name in values)
+        raise BadConfig(
+            f"a prompt may hold {known} and no other brace, got {prompt!r} ({error!r}): correct it, or write a brace of the text twice."
+        ) from error
+
+
 @dataclass(frozen=True)
 class Processor(ABC):
     """`actions_bounds` (A,), `proprio_bounds` (8,) what numbers are normalised by; `image_size` S; `chunk` C; `action_dim` A;
@@ -84,6 +95,10 @@ class Processor(ABC):
     @abstractmethod
     def example(cls, config: Any, text_tokens: int) -> Batch:
         """The shapes of one sample without padding for a policy of this configuration, with so many text tokens."""
+
+    def fits(self, config: Any) -> None:
+        """BadConfig unless its numbers are those of a policy with this configuration, as far as the class can tell."""
+        return
 
     def fixed(self, instructions: Sequence[str]) -> Self:
         """The same with one text length for all of these instructions, so that a batch has one shape."""

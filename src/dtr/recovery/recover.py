@@ -107,7 +107,9 @@ def train_and_save(
 def add_training_arguments(p: argparse.ArgumentParser) -> None:
     """What `recover` and `checkpoint` have in common."""
     add_data_arguments(p)
-    p.add_argument("--recipe", required=True, help="JSON of the recipe, or the path of a JSON file")
+    p.add_argument(
+        "--recipe", required=True, help="JSON of the recipe, or the path of a JSON file; schemas/recipe.schema.json describes every field"
+    )
     p.add_argument("--seed", type=int, default=0, help="of initial weights and of the order of the samples (default 0)")
     p.add_argument("--state-dir", type=Path, required=True, help="folder of the resumable state")
     p.add_argument("--processes", type=int, default=1, help="processes of one thread; any number gives the same weights (default 1)")

@@ -1,9 +1,10 @@
-"""A table of which not every arm runs at this scale: nothing is filled in, the paper's numbers stand, and the reason is said.
+"""A table of a sheet, of which not every arm runs at this scale: nothing is filled in, the paper's numbers stand, and the reason is said.
 
 Beside the columns of every table (dtr.report.table1) a line of its CSV has
     status           run | not run
     why              why it was not run here
     same_blocks_as   an earlier row whose plan left the same policy: one training is behind both
+    and what went, and how much of that was free (dtr.report.dead)
 """
 
 from __future__ import annotations
@@ -14,11 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from dtr.errors import BadConfig
-from dtr.provenance import read_json
+from dtr.records import read_record
+from dtr.report.dead import COLUMNS, HEAD, MEANING, Gone
 from dtr.report.reported import reported
 from dtr.report.table1 import LABELS, Cell, Cells, basis, legend, machine_line, number, said, shown, wide
 
 Row = Mapping[str, Any]
+Cuts = Mapping[str, Gone]
+"""Row -> what its plan drops, of the rows that run."""
 
 
 def read_rows(text: str) -> list[dict[str, Any]]:
@@ -38,14 +42,16 @@ def twins(rows: Sequence[Row]) -> dict[str, str]:
     found = {}
     for row in rows:
         if plan := row.get("plan"):
-            key = (str(read_json(plan)["digest"]), row.get("method", "-"))
+            key = (str(read_record(plan, "plan")["digest"]), row.get("method", "-"))
             if key in first:
                 found[row["row"]] = first[key]
             first.setdefault(key, row["row"])
     return found
 
 
-def lines(cells: Cells, rows: Sequence[Row], columns: Sequence[str], paper: Path | None, scale: str, folder: str) -> list[dict[str, str]]:
+def lines(
+    cells: Cells, rows: Sequence[Row], cuts: Cuts, columns: Sequence[str], paper: Path | None, scale: str, folder: str
+) -> list[dict[str, str]]:
     """One record of text a row, all of the same keys: the lines of the CSV."""
     numbers = {line["row"]: line for line in (wide(cells, folder) if cells else [])}
     keys = ["row", *LABELS, *(key for column in columns for key in keys_of(column, cells)), "scale", "seeds", "protocol", "cells"]
@@ -57,7 +63,8 @@ def lines(cells: Cells, rows: Sequence[Row], columns: Sequence[str], paper: Path
             line[f"{column}_reported"] = number(known["value"] if known else None)
         line |= numbers.get(row["row"], {})
         status = "run" if row["row"] in numbers else "not run"
-        out.append(line | {"status": status, "why": row.get("not_run", ""), "same_blocks_as": same.get(row["row"], "")})
+        said = {"status": status, "why": row.get("not_run", ""), "same_blocks_as": same.get(row["row"], "")}
+        out.append(line | said | (cuts[row["row"]].columns() if row["row"] in cuts else dict.fromkeys(COLUMNS, "")))
     return out
 
 
@@ -68,11 +75,15 @@ def keys_of(column: str, cells: Cells) -> list[str]:
     return [f"{column}{key}" for key in (rate if some and some["quantity"] == "success_rate" else ("",))] + [f"{column}_reported"]
 
 
-def markdown(name: str, cells: Cells, rows: Sequence[Row], columns: Sequence[str], paper: Path | None, scale: str) -> str:
+def markdown(name: str, cells: Cells, rows: Sequence[Row], cuts: Cuts, columns: Sequence[str], paper: Path | None, scale: str) -> str:
     """The table for people."""
     same = twins(rows)
-    head = [*LABELS, *columns]
-    body = [[str(row[label]) for label in LABELS] + [entry(cells, row, column, paper) for column in columns] for row in rows]
+    head = [*LABELS, HEAD, *columns]
+    body = [
+        [str(row[label]) for label in LABELS]
+        + [cuts[row["row"]].shown() if row["row"] in cuts else "not run", *(entry(cells, row, column, paper) for column in columns)]
+        for row in rows
+    ]
     table = ["| " + " | ".join(line) + " |" for line in (head, ["---"] * len(head), *body)]
     notes = [f"- {row['row']}: the same blocks as {same[row['row']]}, so one training is behind both" for row in rows if row["row"] in same]
     reasons: dict[str, list[str]] = {}
@@ -80,12 +91,17 @@ def markdown(name: str, cells: Cells, rows: Sequence[Row], columns: Sequence[str
         if "not_run" in row:
             reasons.setdefault(row["not_run"], []).append(row["row"])
     notes += [f"- not run: {', '.join(names)}: {why}" for why, names in reasons.items()]
+    staying: dict[str, list[str]] = {}
+    for name_, gone in cuts.items():
+        if gone.dead_kept:
+            staying.setdefault(", ".join(gone.dead_kept), []).append(name_)
+    notes += [f"- dead, and kept: {blocks}, by {', '.join(names)}" for blocks, names in staying.items()]
     facts = basis(cells) if cells else [f"- scale: {scale}", "- nothing of this table runs at this scale"]
     timed = [
         machine for row in cells.values() for cell in row.values() if cell["quantity"] == "action_speedup" for machine in cell["machines"]
     ]
     facts += [f"- times measured on: {line}" for line in sorted({machine_line(machine) for machine in timed})]
-    return "\n".join([f"# {name}", "", *facts, *notes, "", *table, "", legend(columns), ""])
+    return "\n".join([f"# {name}", "", *facts, *notes, "", *table, "", legend(columns), MEANING, ""])
 
 
 def entry(cells: Cells, row: Row, column: str, paper: Path | None) -> str:

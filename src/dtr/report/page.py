@@ -75,7 +75,8 @@ def table_of(path: Path, configfile: str) -> dict[str, Any]:
         paper = [said({"value": float(text)} if (text := line[f"{column}_reported"]) else None, column) for column in columns]
         labels = {key: line[key] for key in ("row", "model", "setting", "component")}
         more = {"why": line.get("why", "") if not ran else "", "twin": line.get("same_blocks_as", "")}
-        rows.append(labels | more | {"cells": cells, "paper": paper, "training": trainings(cells)})
+        went = {"dropped": int(line.get("blocks_dropped") or 0), "free": int(line.get("blocks_free") or 0)}
+        rows.append(labels | more | went | {"cells": cells, "paper": paper, "training": trainings(cells)})
     return {"name": path.stem, "scale": lines[0]["scale"], "columns": columns, "rows": rows, "path": str(path), "sha256": sha256_file(path)}
 
 

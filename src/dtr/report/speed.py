@@ -4,7 +4,7 @@ batch, steps      of recovery, from the policy file's header
 action_speedup    time of one chunk of actions, undropped / this one; both measured in one run on one machine (dtr latency)
 step_ratio        mean control steps of an episode, this one / baseline; a failure counts with all steps that it was given
 task_speedup      action_speedup / step_ratio                                                                      (paper, Table 5)
-memory_gib        most memory of a GPU in use; on a CPU the weights alone
+memory_gib        most memory of a GPU in use; on a CPU the weights and the tensors that are alive at a time
 """
 
 from __future__ import annotations
@@ -104,5 +104,5 @@ def last(record: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def memory_gib(row: Mapping[str, Any]) -> float:
-    """What a GPU had in use at most; without one, the weights."""
+    """What was in use at most; in a record without it (a CPU's, of an older version) the weights."""
     return float(row["peak_gib"] if row["peak_gib"] is not None else row["weights_gib"])

@@ -11,6 +11,7 @@ from dtr.provenance import write_text
 from dtr.report import gaps
 from dtr.report.cell import read_cell
 from dtr.report.compare import compare, show
+from dtr.report.dead import read_gone, read_gradients
 from dtr.report.table1 import csv_text, grid, markdown, wide
 
 
@@ -26,6 +27,7 @@ def add_parser(verbs: Any) -> None:
     p.add_argument("--name", default="table", help="with --rows: the table's name")
     p.add_argument("--scale", default="-", help="with --rows: the scale")
     p.add_argument("--reported", type=Path, help="with --rows: the paper's numbers")
+    p.add_argument("--gradients", type=Path, nargs="*", default=[], help="with --rows: the policies' gateprobe.json, for dead blocks")
     p.add_argument("--out", type=Path, help="the table's CSV; the same as markdown goes beside it")
     p.set_defaults(run=run)
 
@@ -50,12 +52,14 @@ def run(args: argparse.Namespace) -> None:
 
 
 def assemble(args: argparse.Namespace) -> None:
-    """A table of which not every arm runs."""
+    """A table of a sheet: all its arms, those that do not run too."""
     rows, cells = gaps.read_rows(args.rows), grid(read_cell(path) for path in args.cells) if args.cells else {}
     if set(cells) != (runs := {row["row"] for row in rows if "plan" in row}):
         raise BadRecord(
             f"expected the cells of the rows that run ({', '.join(sorted(runs)) or 'none'}), got {', '.join(sorted(cells)) or 'none'}."
         )
+    scores = read_gradients(args.gradients)
+    cuts = {row["row"]: read_gone(row["plan"], scores) for row in rows if "plan" in row}
     folder = str(args.cells[0].parent) if args.cells else ""
-    write_text(args.out, csv_text(gaps.lines(cells, rows, args.columns, args.reported, args.scale, folder)))
-    write_text(args.out.with_suffix(".md"), gaps.markdown(args.name, cells, rows, args.columns, args.reported, args.scale))
+    write_text(args.out, csv_text(gaps.lines(cells, rows, cuts, args.columns, args.reported, args.scale, folder)))
+    write_text(args.out.with_suffix(".md"), gaps.markdown(args.name, cells, rows, cuts, args.columns, args.reported, args.scale))

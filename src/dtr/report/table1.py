@@ -40,11 +40,12 @@ def grid(cells: Iterable[Cell]) -> Cells:
     for name, row in rows.items():
         if set(row) != set(columns):
             raise BadRecord(f"row {name} lacks the cells {sorted(set(columns) ^ set(row))}; write them with `dtr cell`.")
-    protocols = {json.dumps(cell["protocol"], sort_keys=True) for cell in rates(rows)}
-    if len(protocols) > 1:
-        raise BadRecord(
-            f"the cells were rolled out under {len(protocols)} protocols, so their rates do not compare: {'; '.join(sorted(protocols))}."
-        )
+    for model in dict.fromkeys(cell["model"] for cell in rates(rows)):
+        if len(protocols := {json.dumps(cell["protocol"], sort_keys=True) for cell in rates(rows) if cell["model"] == model}) > 1:
+            raise BadRecord(
+                f"the cells of {model} were rolled out under {len(protocols)} protocols, so their rates do not compare: "
+                f"{'; '.join(sorted(protocols))}."
+            )
     return rows
 
 
@@ -111,11 +112,20 @@ def basis(rows: Cells) -> list[str]:
     facts = [f"- scale: {next(iter(next(iter(rows.values())).values()))['scale']}"]
     if cells:
         seeds = sorted({stratum["seed"] for cell in cells for stratum in cell["strata"]})
-        settings = ", ".join(f"{key} {value}" for key, value in cells[0]["protocol"].items() if value is not None)
-        facts += [f"- training seeds: {', '.join(map(str, seeds))}", f"- protocol: {settings}"]
+        facts += [f"- training seeds: {', '.join(map(str, seeds))}", *protocols(cells)]
     facts += ["- **stand-in assets**: the scenes are not LIBERO's own"] if any("assets" in cell for cell in cells) else []
     machines = sorted({machine_line(machine) for cell in cells for machine in cell["machines"]})
     return facts + [f"- rolled out on: {machine}" for machine in machines]
+
+
+def protocols(cells: Sequence[Cell]) -> list[str]:
+    """How the episodes were rolled out: one line, or one for the models of each protocol where they have official ones of their own."""
+    played: dict[str, list[str]] = {}
+    for cell in cells:
+        settings = ", ".join(f"{key} {value}" for key, value in cell["protocol"].items() if value is not None)
+        played.setdefault(settings, []).append(cell["model"])
+    whose = {settings: f" of {', '.join(dict.fromkeys(models))}" if len(played) > 1 else "" for settings, models in played.items()}
+    return [f"- protocol{of}: {settings}" for settings, of in whose.items()]
 
 
 def machine_line(machine: Mapping[str, Any]) -> str:
@@ -167,5 +177,5 @@ MEANINGS = {
     "action_speedup": "`action_speedup`: time of one chunk of actions, undropped over this one, both in one run on one machine.",
     "step_ratio": "`step_ratio`: mean control steps of an episode over the baseline's; a failure counts with all steps it was given.",
     "task_speedup": "`task_speedup`: action_speedup / step_ratio.",
-    "memory_gib": "`memory_gib`: most memory of the GPU in use; on a CPU the weights alone.",
+    "memory_gib": "`memory_gib`: most memory of the GPU in use; on a CPU weights and tensors alive at a time, counted.",
 }

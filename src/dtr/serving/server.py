@@ -14,6 +14,7 @@ import torch
 from dtr.errors import BadMessage, DtrError
 from dtr.policies.base import Batch, Observation
 from dtr.policies.file import LoadedPolicy
+from dtr.policies.processor import EXACT
 from dtr.serving.desk import Desk, Request, row_of
 from dtr.wire.message import Array, Channel, Message
 from dtr.wire.policy import OFFERS, VERSION, PolicyHello
@@ -21,7 +22,7 @@ from dtr.wire.policy import OFFERS, VERSION, PolicyHello
 LONGEST = 10_000
 """Characters of the longest instruction."""
 EXPECTS = {
-    "images": "uint8 (cameras, image_size, image_size, 3): agent view first, wrist view second, upright",
+    "images": "uint8 (cameras, image_size, image_size, 3), of any size where image_path is not exact: agent view, wrist view, upright",
     "state": "float32 (state_dim): position of the grip site in metres (3), orientation as axis-angle (3), both fingers in metres (2)",
     "instruction": "text",
     "episode": "text; it chooses the row of the padded batch",
@@ -39,7 +40,7 @@ class PolicyServer:
         self.policy, self.processor = loaded.policy.eval(), loaded.processor
         p = self.processor
         cameras, state_dim = p.pictures(self.policy.config.images), len(p.proprio_bounds.mask)
-        self.hello = PolicyHello(self.policy.name, sha256, cameras, p.image_size, state_dim, p.chunk, p.action_dim, rows)
+        self.hello = PolicyHello(self.policy.name, sha256, cameras, p.image_size, state_dim, p.chunk, p.action_dim, rows, p.image_path)
         self.desk = Desk(rows, patience_s)
         self.served = 0
         self.lock = threading.Lock()
@@ -130,7 +131,8 @@ class PolicyServer:
             raise BadMessage(f"expected an instruction of 1 to {LONGEST} characters and an episode's name, both text: correct the request.")
         images, state = arrays.get("images", np.empty(0)), arrays.get("state", np.empty(0))
         shape = (h.cameras, h.image_size, h.image_size, 3)
-        if images.dtype != np.uint8 or images.shape != shape:
+        as_drawn = h.image_path != EXACT and images.ndim == 4 and images.shape[::3] == shape[::3] and 0 < images.shape[1] == images.shape[2]
+        if images.dtype != np.uint8 or not (images.shape == shape or as_drawn):
             raise BadMessage(f"expected images uint8 {shape}, got {images.dtype} {images.shape}: render them so.")
         if state.shape != (h.state_dim,) or state.dtype.kind not in "fiu" or not np.isfinite(state).all():
             raise BadMessage(f"expected a state of {h.state_dim} finite numbers, got {state.dtype} {state.shape}: correct the request.")

@@ -25,7 +25,8 @@ class PolicyHello:
     """What a policy server says of itself: `policy` its class, `sha256` of its file.
 
     It expects `cameras` square images of `image_size` pixels and `state_dim` numbers, and answers with `chunk` actions of `action_dim`
-    numbers. `rows` of every padded batch.
+    numbers. `rows` of every padded batch. Where `image_path` is not "exact" the policy makes its pictures of `image_size` itself, and
+    expects them as they are drawn, of any size: 256 pixels in the official evaluations of LIBERO.
     """
 
     policy: str
@@ -36,6 +37,7 @@ class PolicyHello:
     chunk: int
     action_dim: int
     rows: int
+    image_path: str
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ class PolicyClient:
             raise
 
     def act(self, images: Array, state: Array, instruction: str, episode: str = "") -> Answer:
-        """Ask for the next chunk. images (cameras, S, S, 3) uint8; state (state_dim,).
+        """Ask for the next chunk. images (cameras, S, S, 3) uint8, S as `PolicyHello` says; state (state_dim,).
 
         `episode` is any text; it chooses the request's row of the padded batch, so equal requests of one episode have equal answers.
         Raises BadMessage with the server's sentence when it refuses (ask again), Unreachable when it has gone.

@@ -22,6 +22,8 @@ CACHED_S = 1_600_000_000
 METADATA = Path(".snakemake/metadata")
 TIMESTAMP = ".snakemake_timestamp"
 """Snakemake's marker in a directory that is an output; its time counts for the directory."""
+BESIDE = (".run.json", ".losses.jsonl")
+"""What a stage writes beside its output: cached with it, and not known to Snakemake."""
 
 
 def record_path(artifact: str) -> Path:
@@ -85,7 +87,7 @@ def adopt_one(artifact: Path, entry: Mapping[str, Any]) -> bool:
     if artifact.is_dir():
         (artifact / TIMESTAMP).touch()
         os.utime(artifact / TIMESTAMP, (CACHED_S, CACHED_S))
-    beside = [Path(f"{artifact}.run.json")]  # where it was made: belongs to it, known to Snakemake it is not
+    beside = [Path(f"{artifact}{suffix}") for suffix in BESIDE]
     for file in (*files_of(artifact), artifact, *(path for path in beside if path.exists())):
         os.utime(file, (CACHED_S, CACHED_S))
     return True

@@ -32,6 +32,9 @@ def check_config(config: Mapping[str, Any]) -> None:
         require("calibration", policy["calibration"], config["calibrations"], f"policies.{name}.calibration names it.")
         if "gpus" in policy and not str(config.get("device", "cpu")).startswith("cuda"):
             raise BadConfig(f"policies.{name}.gpus is {policy['gpus']}, but device is no GPU: write device: cuda, or leave gpus out.")
+        for told, played in policy.get("protocols", {}).items():
+            require("protocol", told, config["protocols"], f"policies.{name}.protocols names it.")
+            require("protocol", played, config["protocols"], f"policies.{name}.protocols.{told} names it.")
         if "pretraining" in policy:
             require("mixture", policy["pretraining"]["data"], config["data"], f"policies.{name}.pretraining.data names it.")
             require("recipe", policy["pretraining"]["recipe"], config["recipes"], f"policies.{name}.pretraining.recipe names it.")

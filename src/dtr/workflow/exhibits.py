@@ -58,9 +58,7 @@ class Exhibits:
         """The score files of a policy: of the metrics that the configuration names, or GateProbe and those of the arms that run."""
         t = self.targets
         used = [metric for _, arm in self.arms() if arm.policy == policy for metric in parse_cut(arm.cut).metrics]
-        calibration = t.config["policies"][policy]["calibration"]
-        metrics = t.config.get("profile", list(dict.fromkeys(["gateprobe", *used])))
-        return [paths.SCORE.format(scale=t.scale, policy=policy, calibration=calibration, metric=metric) for metric in metrics]
+        return [t.score(policy, metric) for metric in t.config.get("profile", list(dict.fromkeys(["gateprobe", *used])))]
 
     def cell(self, table: str, row: str, column: str) -> str:
         """The path of a cell."""

@@ -94,12 +94,12 @@ def resources_of(stage: str, targets: Targets) -> dict[str, Any]:
 def size_of(targets: Targets, policy: str, cut: str = "none") -> Size:
     """P and F of a policy after a cut: from the cut's plan if there is one, else from the undropped policy's, else from its sizes."""
     plans = (Path(paths.PLAN.format(scale=targets.scale, policy=policy, cut=name)) for name in (cut, "none"))
-    planned = (_planned(plan, plan.stat().st_mtime_ns) for plan in plans if plan.exists())
-    return next((size for size in planned if size), None) or size_of_model(targets.config["policies"][policy].get("model", {}))
+    sizes = (planned(plan, plan.stat().st_mtime_ns) for plan in plans if plan.exists())
+    return next((size for size in sizes if size), None) or size_of_model(targets.config["policies"][policy].get("model", {}))
 
 
 @lru_cache(maxsize=1024)
-def _planned(plan: Path, changed_ns: int) -> Size | None:
+def planned(plan: Path, changed_ns: int) -> Size | None:
     """The size that a plan leaves; None when it does not read, which the stage that needs it will say.
 
     `changed_ns`: part of the key, so that a plan that is made again is read again.

@@ -1,108 +1,142 @@
-"""Verb `store`: the cached artifacts of this repository, brought and taken by DVC. dvc.yaml says what is cached.
+"""Verb `store`: the cached artifacts of this repository, brought and taken by DVC (docs/cache.md). dvc.yaml says what is cached.
 
-dtr store pull     fetch what is missing or cached anew; what was made here stays as it is
-dtr store push     maintainers: write the records, commit to DVC, copy into store/ (--partial: what is here, of a table half made)
-dtr store check    is the store whole, and does it fit?
+dtr store pull [table ...]    fetch what is missing or cached anew, of some tables or all; what was made here stays as it is
+dtr store write               maintainers: write dvc.yaml from the configuration and its sheets
+dtr store push                maintainers: the same, then records, commit to DVC, into store/ (--partial: what is here and up to date)
+dtr store check               is the store whole, undamaged, and is no table too large?
 """
 
 from __future__ import annotations
 
 import argparse
-import os
-import subprocess
 import sys
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from dtr.errors import BadRecord, MissingAssets
+from dtr.errors import BadConfig, BadRecord, MissingAssets
 from dtr.provenance import read_json, write_json
+from dtr.workflow import cached, coverage, dvcfile, intact
 from dtr.workflow.adoption import adopt, content, from_cache, records
+from dtr.workflow.dvcfile import RECORDS, Stage
+from dtr.workflow.planned import late_files, read_targets, run_tool
 
 STORE = Path("store")
+NAMELESS = "what all tables start from"
+RACES = 3
+"""How often a pull is tried again when another user of the same cache was in the way."""
 LIMIT_MB = 60.0
-BESIDE = (".run.json", ".losses.jsonl")
-"""What a stage writes beside its output: no rule's output, so Snakemake is not asked for it."""
+"""Of the arms and numbers of one table, and of all that tables start from. A clone carries the store."""
 
 
-def cached_scale() -> str:
-    """The scale whose artifacts dvc.yaml caches."""
-    variables: list[dict[str, Any]] = yaml.safe_load(Path("dvc.yaml").read_text(encoding="utf-8"))["vars"]
-    return str(variables[0]["scale"])
+def pull(tables: Collection[str] = (), remote: str = "") -> None:
+    """Fetch cached artifacts, of `tables` or all: what is missing, or came by an earlier pull. What was made here is left as it is.
 
-
-def locked() -> dict[str, str]:
-    """Path -> MD5 of everything that dvc.lock says is cached."""
-    lock = Path("dvc.lock")
-    if not lock.exists():
-        return {}
-    stages: Mapping[str, Any] = yaml.safe_load(lock.read_text(encoding="utf-8"))["stages"]
-    return {out["path"]: out["md5"] for stage in stages.values() for out in stage.get("outs", ())}
-
-
-def run_tool(*command: str) -> str:
-    """Run DVC or Snakemake without questions, statistics or network; its output. Raises MissingAssets with its last line."""
-    environment = {**os.environ, "DVC_NO_ANALYTICS": "1", "CI": "1"}
-    argv = [sys.executable, "-m", *command]
-    result = subprocess.run(argv, env=environment, stdin=subprocess.DEVNULL, text=True, capture_output=True, check=False)
-    if result.returncode:
-        last = (result.stderr.strip() or result.stdout.strip() or "no message").splitlines()[-1]
-        raise MissingAssets(
-            f"`{' '.join(command[:2])}` failed ({last}): check that store/ is checked out whole, or compute with `snakemake`."
-        )
-    return result.stdout + result.stderr
-
-
-def pull() -> None:
-    """Fetch cached artifacts that are missing, or that an earlier pull brought; leave what was made here as it is."""
-    wanted = [path for path in locked() if not Path(path).exists() or from_cache(Path(path))]
+    Raises UnknownName for a table that is not cached, BadRecord for bytes that are not those of dvc.lock.
+    """
+    locked = dvcfile.read_lock()
+    if tables:
+        of_tables = {out for stage in dvcfile.made_of(tables).values() for out in stage.outs}
+        locked = {path: entry for path, entry in locked.items() if path in of_tables}
+    wanted = [path for path in locked if not Path(path).exists() or from_cache(Path(path))]
     if wanted:
         missing = sum(not Path(path).exists() for path in wanted)
-        say = f"fetching {missing} of {len(locked())} cached artifacts" if missing else f"all {len(locked())} cached artifacts are here"
+        say = f"fetching {missing} of {len(locked)} cached artifacts" if missing else f"all {len(locked)} cached artifacts are here"
         print(f"store: {say}", file=sys.stderr)
-        run_tool("dvc", "pull", "--quiet", "--force", *wanted)
-    adopt(cached_scale())
+        fetch(wanted, remote)
+        intact.check_pulled(cache_folder(), {path: locked[path] for path in wanted})
+    adopt(dvcfile.scale())
 
 
-def push(partial: bool = False) -> None:
-    """Put everything that dvc.yaml names into the store; with `partial` only the stages whose files are all here.
+def fetch(wanted: Collection[str], remote: str) -> None:
+    """Let DVC fetch. Raises MissingAssets, naming the first artifact that did not come.
+
+    DVC fails when another user puts the same object into a shared cache at the same moment; a moment later it finds it there.
+    """
+    try:
+        for again in range(RACES, -1, -1):
+            try:
+                run_tool("dvc", "pull", "--force", *(["--remote", remote] if remote else []), *wanted)
+                break
+            except MissingAssets as error:
+                if not again or "Permission denied" not in str(error):
+                    raise
+    except MissingAssets as error:
+        absent = [path for path in wanted if not Path(path).exists()]
+        if not absent:
+            raise
+        raise MissingAssets(
+            f"{absent[0]} ({len(absent)} of {len(wanted)} artifacts) is not in the cache or cannot be fetched: {error} "
+            f"`snakemake -- {absent[0]}` makes it."
+        ) from error
+
+
+def cache_folder() -> Path:
+    """DVC's cache: in this checkout, or one that several users share."""
+    return Path(run_tool("dvc", "cache", "dir").strip())
+
+
+def write(config: str = "") -> None:
+    """Bring dvc.yaml up to the configuration and its sheets, as far as dvc.lock has the hashes; those follow their paths."""
+    targets = read_targets(config or f"config/{dvcfile.scale()}.yaml")
+    changed = dvcfile.write(targets.scale, cached.stages(targets), dvcfile.locked_paths())
+    print(f"store: dvc.yaml {'is new' if changed else 'was up to date'}: {len(dvcfile.read_stages())} stages", file=sys.stderr)
+
+
+def push(partial: bool = False, config: str = "", remote: str = STORE.name) -> None:
+    """Put all that the sheets name into the store; with `partial` only what is here and up to date, beside what is cached already.
 
     Raises MissingAssets or BadRecord when it is not all there and up to date.
     """
-    stages = stage_outputs()
-    here = {name: outs for name, outs in stages.items() if all(out.exists() for out in outs)} if partial else dict(stages)
-    here.pop("records", None)
-    outs = [out for name in here for out in here[name]]
-    scale = cached_scale()
-    made = [str(out) for out in outs if out.name != "table1" and not out.name.endswith(BESIDE)]
-    if not made:
-        raise MissingAssets("nothing that dvc.yaml names is here: run `snakemake -- results/table1.csv` first.")
-    if "Nothing to be done" not in run_tool("snakemake", "--configfile", f"config/{scale}.yaml", "--dry-run", "--", *made):
+    config = config or f"config/{dvcfile.scale()}.yaml"
+    targets = read_targets(config)
+    named = cached.stages(targets)
+    stages = dvcfile.parse({"vars": [{"scale": targets.scale}], "stages": named})
+    index = Path(stages.pop(RECORDS).outs[0])
+    here = {name: stage for name, stage in stages.items() if all(Path(path).exists() for path in (*stage.outs, *stage.deps))}
+    missing, late = [name for name in stages if name not in here], pending(here, config)
+    if not partial and (missing or late):
         raise BadRecord(
-            "not everything that dvc.yaml names is up to date: run `snakemake -- results/table1.csv` and look at `snakemake -n`."
+            f"not everything that the sheets name is here and up to date (first {(missing + late)[0]}): look at `snakemake -n`, run it, or "
+            "cache what is finished with `dtr store push --partial`."
         )
-    index = Path(f"artifacts/{scale}/records.json")
-    entries = cached_elsewhere(index, outs) | {
+    here = {name: stage for name, stage in here.items() if name not in late}
+    if not here:
+        raise MissingAssets("nothing that the sheets name is here and up to date: run `snakemake -- results/table1.csv` first.")
+    outs = [Path(out) for stage in here.values() for out in stage.outs]
+    dvcfile.write(targets.scale, named, {*dvcfile.locked_paths(), *map(str, outs), str(index)})
+    entries = cached_elsewhere(index, outs, remote) | {
         artifact: {"content": content(Path(artifact)), "record": record}
         for artifact, record in records()
         if Path(artifact).exists() and lies_in(outs, artifact)
     }
     write_json(index, entries)
-    run_tool("dvc", "commit", "--force", "--quiet", *here, "records")
-    run_tool("dvc", "push", "--quiet", *here, "records")
-    run_tool("dvc", "gc", "--workspace", "--cloud", "--force", "--quiet")
-    absent = f"; {len(stages) - len(here) - 1} stages are not there" if partial else ""
-    print(f"store: {len(entries)} artifacts, {check():.1f} MB{absent}; commit store/ and dvc.lock")
+    run_tool("dvc", "commit", "--force", "--quiet", *here, RECORDS)
+    run_tool("dvc", "push", "--quiet", "--remote", remote, *here, RECORDS)
+    absent = f"; {len(missing)} stages are not here, {len(late)} not up to date" if partial else ""
+    said = f"store: {len(entries)} artifacts{absent}"
+    if remote == STORE.name:
+        intact.prune(STORE, dvcfile.read_lock())
+        if coverage.PAGE.exists():
+            coverage.write()
+        said += f", {check():.1f} MB; commit store/, dvc.yaml, dvc.lock and {coverage.PAGE}"
+    print(said)
 
 
-def cached_elsewhere(index: Path, outs: Collection[Path]) -> dict[str, Any]:
+def pending(here: Mapping[str, Stage], config: str) -> list[str]:
+    """The stages of which Snakemake would make something again. Raises MissingAssets when it cannot plan."""
+    targets = [target for stage in here.values() for target in stage.targets]
+    late = set(late_files(config, targets)) if targets else set()
+    return [name for name, stage in here.items() if late & {*stage.targets, *stage.outs}]
+
+
+def cached_elsewhere(index: Path, outs: Collection[Path], remote: str) -> dict[str, Any]:
     """The cached entries of what dvc.lock lists beside `outs`: stages that stay in the cache need not be on this disk."""
-    others = [Path(path) for path in locked() if Path(path) != index and Path(path) not in outs]
-    if not others or str(index) not in locked():
+    locked = dvcfile.read_lock()
+    others = [Path(path) for path in locked if Path(path) != index and Path(path) not in outs]
+    if not others or str(index) not in locked:
         return {}
-    run_tool("dvc", "pull", "--quiet", "--force", str(index))
+    run_tool("dvc", "pull", "--quiet", "--force", "--remote", remote, str(index))
     return {artifact: entry for artifact, entry in read_json(index).items() if lies_in(others, artifact)}
 
 
@@ -111,44 +145,69 @@ def lies_in(outs: Iterable[Path], artifact: str) -> bool:
     return any(Path(artifact).is_relative_to(out) for out in outs)
 
 
-def stage_outputs() -> dict[str, list[Path]]:
-    """The stages of dvc.yaml, each with the files and folders that it caches."""
-    from dvc.repo import Repo  # type: ignore[import-not-found, unused-ignore]
+def sizes_mb() -> dict[str, float]:
+    """Table -> megabytes of its own arms and numbers; what several tables share counts in each, what all start from under no name."""
+    locked, stages = dvcfile.read_lock(), dvcfile.read_stages()
+    rest, found = dict(stages), {}
+    arms = {name: stage for name, stage in stages.items() if not stage.deps and name.split("@")[0] not in cached.STARTS}
+    for table in [name for name, stage in stages.items() if stage.deps]:
+        parts = {name for name, stage in arms.items() if {*stage.outs} & {*stages[table].deps}}
+        own = {name: stages[name] for name in (table, *parts)}
+        rest = {name: stage for name, stage in rest.items() if name not in own}
+        found[table] = size_mb(locked, own.values())
+    return found | {"": size_mb(locked, rest.values())}
 
-    found: dict[str, list[Path]] = {}
-    for out in Repo().index.outs:
-        found.setdefault(str(out.stage.addressing), []).append(Path(str(out.fs_path)).relative_to(Path.cwd()))
-    return found
+
+def size_mb(locked: Mapping[str, Mapping[str, Any]], stages: Iterable[Stage]) -> float:
+    """Megabytes of the outputs of stages; equal files once."""
+    cached = {locked[out]["md5"]: locked[out]["size"] for stage in stages for out in stage.outs if out in locked}
+    return sum(cached.values()) / 1e6
 
 
 def check() -> float:
-    """Megabytes in the store. Raises BadRecord when it is too large, MissingAssets when it lacks something."""
+    """Megabytes in the store. Raises BadRecord when a table is too large or bytes are others', MissingAssets when something lacks."""
     if not STORE.is_dir():
         raise MissingAssets(f"{STORE}/ is not here, so it lacks every cached artifact: bring it back with `git checkout -- {STORE}`.")
-    size_mb = sum(path.stat().st_size for path in STORE.rglob("*") if path.is_file()) / 1e6
-    if size_mb > LIMIT_MB:
-        raise BadRecord(f"{STORE}/ holds {size_mb:.1f} MB, more than the {LIMIT_MB:.0f} that a clone should carry: cache less in dvc.yaml.")
-    for path, md5 in locked().items():
-        if not (STORE / "files/md5" / md5[:2] / md5[2:]).exists():
-            raise MissingAssets(f"{STORE}/ lacks {path}: run `dtr store push` where it is.")
-    return size_mb
+    for table, size in sizes_mb().items():
+        if size > LIMIT_MB:
+            raise BadRecord(
+                f"{table or NAMELESS} has {size:.1f} MB in {STORE}/, more than the {LIMIT_MB:.0f} that a clone should "
+                "carry of one table: let fewer of its arms run at this scale (column `scales` of its sheet)."
+            )
+    intact.check_store(STORE, dvcfile.read_lock())
+    return sum(path.stat().st_size for path in STORE.rglob("*") if path.is_file()) / 1e6
 
 
 def add_parser(verbs: Any) -> None:
     """Declare `dtr store`."""
-    p = verbs.add_parser("store", help="cached artifacts: pull what is missing; maintainers: push, check")
-    p.add_argument("action", choices=["pull", "push", "check"], help="pull what is cached and not here, push what is here, check the store")
-    p.add_argument("--partial", action="store_true", help="push: only the stages of dvc.yaml whose files are all here")
+    p = verbs.add_parser("store", help="cached artifacts: pull what is missing; maintainers: write dvc.yaml, push, check")
+    p.add_argument(
+        "action",
+        choices=["pull", "write", "push", "check"],
+        help="pull: bring what is cached and not here; maintainers: write dvc.yaml, push what is here, check the store (docs/cache.md)",
+    )
+    p.add_argument("tables", nargs="*", help="pull: these tables alone (`report`: figures, verdicts and page), with all they are made of")
+    p.add_argument(
+        "--partial", action="store_true", help="maintainers, push: only the stages of dvc.yaml whose files are all here and up to date"
+    )
+    p.add_argument(
+        "--config", default="", help="write, push: the configuration whose tables are cached (default: that of dvc.yaml's scale)"
+    )
+    p.add_argument("--remote", default="", help="a DVC remote (pull: its default one; push: the repository's own store/)")
     p.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> None:
     """The verb."""
-    if not Path("dvc.yaml").exists():
+    if not dvcfile.DVC.exists():
         raise MissingAssets(f"there is no dvc.yaml in {Path.cwd()}, so nothing says what is cached: change to the repository's own folder.")
+    if args.tables and args.action != "pull":
+        raise BadConfig(f"`dtr store {args.action}` takes no tables, got {' '.join(args.tables)}: leave them out.")
     if args.action == "check":
-        print(f"store: {check():.1f} MB")
+        print(f"store: {check():.1f} MB" + "".join(f", {table or NAMELESS} {size:.1f} MB" for table, size in sizes_mb().items()))
     elif args.action == "push":
-        push(args.partial)
+        push(args.partial, args.config, args.remote or STORE.name)
+    elif args.action == "write":
+        write(args.config)
     else:
-        pull()
+        pull(args.tables, args.remote)

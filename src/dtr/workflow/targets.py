@@ -13,13 +13,12 @@ from typing import Any
 
 from dtr.dropping.cut import SUBLAYERS, parse_cut
 from dtr.errors import BadConfig, unknown
-from dtr.policies.tokenizer import words_of
 from dtr.provenance import digest
 from dtr.report.reported import reported
 from dtr.rollout.official import resolved
 from dtr.sim.perturbations.variant import PATTERN
-from dtr.sim.suites import suite
 from dtr.workflow import paths
+from dtr.workflow.arguments import Arguments
 from dtr.workflow.config import Arm, check_config, read_sheet
 
 SIZES = ("size", "flops")
@@ -38,14 +37,8 @@ FULL_TRIALS = 50
 
 
 @dataclass(frozen=True)
-class Targets:
-    """What one configuration can build. `folder` is where the sheets' relative paths start.
-
-    Raises BadConfig or UnknownName when the configuration or a sheet does not hold together.
-    """
-
-    config: Mapping[str, Any]
-    folder: str = "."
+class Targets(Arguments):
+    """What one configuration can build. Raises BadConfig or UnknownName when the configuration or a sheet does not hold together."""
 
     def __post_init__(self) -> None:
         check_config(self.config)
@@ -54,11 +47,6 @@ class Targets:
                 known = (*SIZES, *TRAINING, *SPEED, *TASK, *self.config["suites"], *self.config.get("variants", {}), AVERAGE)
                 if column not in known:
                     raise unknown("column", column, known, f"tables.{table}.columns names it.")
-
-    @property
-    def scale(self) -> str:
-        """The name of the configuration."""
-        return str(self.config["scale"])
 
     @cached_property
     def sheets(self) -> dict[str, list[Arm]]:
@@ -73,11 +61,6 @@ class Targets:
     def running(self, table: str) -> list[Arm]:
         """The arms of a table that run at this scale."""
         return [arm for arm in self.sheets[table] if arm.runs(self.scale)]
-
-    def tables(self, gaps: bool) -> str:
-        """A regular expression of the tables whose sheets say (or do not say) what runs where, so that an arm may be absent."""
-        names = [re.escape(name) for name, arms in self.sheets.items() if any(arm.scales for arm in arms) == gaps]
-        return "|".join(names) or "(?!)"
 
     def rates(self) -> str:
         """A regular expression of the columns that are success rates."""
@@ -119,91 +102,27 @@ class Targets:
         return next(arm for arm in self.sheets[table] if arm.policy == self.arm(table, row).policy)
 
     def protocol(self, arm: Arm, sample: str) -> str:
-        """The protocol's part of the paths of an arm's episode records, for all initial states or a live sample."""
+        """The protocol's part of the paths of an arm's episode records, for all initial states or a live sample. It is the sheet's, or the
+        one that the arm's policy plays instead: official evaluations belong to the pictures and the gripper of a class."""
+        name = self.config["policies"][arm.policy].get("protocols", {}).get(arm.protocol, arm.protocol)
         if not sample:
-            return f"{arm.protocol}-n{resolved(self.config['protocols'][arm.protocol], arm.protocol).get('trials', FULL_TRIALS)}"
+            return f"{name}-n{resolved(self.config['protocols'][name], name).get('trials', FULL_TRIALS)}"
         if (trials := int(sample.removeprefix("/live-n"))) > FULL_TRIALS:
             raise BadConfig(f"a live sample has 1 to {FULL_TRIALS} initial states a task, got {trials}: lower it (make table1 TRIALS=5).")
-        return f"{arm.protocol}-n{trials}-live"
-
-    def protocol_json(self, protocol: str) -> str:
-        """The protocol as `dtr rollout` reads it, from its part of a path."""
-        name, trials = re.fullmatch(r"(.+)-n(\d+)(?:-live)?", protocol).groups()  # type: ignore[union-attr]
-        if name not in self.config["protocols"]:
-            raise unknown("protocol", name, self.config["protocols"])
-        return json.dumps({**resolved(self.config["protocols"][name], name), "name": name, "trials": int(trials)}, sort_keys=True)
-
-    def of_origin(self, section: str, origin: str) -> str:
-        """A regular expression of the names in `section` that have the key `origin`: policies trained here or fetched, say."""
-        names = [re.escape(name) for name, entry in self.config[section].items() if origin in entry]
-        return "|".join(names) or "(?!)"  # (?!) matches nothing
-
-    def demonstrations(self, suite: str) -> str:
-        """The arguments of `dtr demonstrate` for a suite."""
-        return " ".join(f"--{key.replace('_', '-')} {value}" for key, value in sorted(self.config["demos"][suite].items()))
-
-    def policy_json(self, policy: str) -> str:
-        """The untrained policy as `dtr checkpoint` reads it."""
-        entry = self.config["policies"][policy]
-        return json.dumps({"name": entry["class"], "config": entry["model"], "processor": entry.get("processor", {})}, sort_keys=True)
-
-    def published(self, section: str, name: str) -> str:
-        """The entry of `policies` or `demos` as `dtr fetch` and `dtr import` read it, without what neither depends on."""
-        entry = self.config[section][name]
-        return json.dumps({key: entry[key] for key in ("class", "model", "processor", "hub") if key in entry}, sort_keys=True)
-
-    def measured(self, policy: str) -> list[str]:
-        """The demonstrations on which the statistics of a published policy are measured; none when it brings its own."""
-        statistics = self.config["policies"][policy]["hub"]["statistics"]
-        return self.data(statistics["data"]) if "data" in statistics else []
-
-    def recipe_json(self, recipe: str) -> str:
-        """The recipe as `dtr recover` reads it."""
-        return json.dumps(self.config["recipes"][recipe], sort_keys=True)
-
-    def data(self, data: str) -> list[str]:
-        """The demonstrations of a mixture."""
-        return [paths.SUITE.format(scale=self.scale, suite=suite) for suite in self.config["data"][data]]
-
-    def rendering(self, data: str) -> list[str]:
-        """The stages behind the pictures of a mixture: none when all of it is fetched."""
-        return ["render"] if any("hub" not in self.config["demos"][suite] for suite in self.config["data"][data]) else []
-
-    def pictures(self) -> str:
-        """The arguments of a verb that may have to render demonstrations: how large, and where the pictures are kept."""
-        return f"--image-size {self.config['image_size']} --pictures {paths.PICTURES.format(scale=self.scale)}"
-
-    @property
-    def device(self) -> str:
-        """The argument that names the device of training, scoring and inference, where the configuration does."""
-        return f"--device {self.config['device']}" if "device" in self.config else ""
-
-    def gpus(self, policy: str) -> int:
-        """GPUs that training this policy takes."""
-        return int(self.config["policies"][policy].get("gpus", 1)) if self.device.startswith("--device cuda") else 0
-
-    def training(self, policy: str) -> str:
-        """The arguments that say what this policy is trained on: `device`, and how many GPUs where the configuration says so."""
-        entry = self.config["policies"][policy]
-        gpus = f" --gpus {entry['gpus']}" if "gpus" in entry else ""
-        return f"{self.device}{gpus}{' --recompute' if entry.get('recompute') else ''}"
-
-    def scoring(self, calibration: str) -> str:
-        """The arguments that say where and in which precision importance is scored."""
-        entry = self.config["calibrations"][calibration]
-        return self.device + (f" --precision {entry['precision']}" if "precision" in entry else "")
-
-    def words(self) -> str:
-        """Every word of every suite's instructions: what a policy that is trained here must be able to read later on."""
-        names = sorted({*self.config["demos"], *self.config["suites"].values()})
-        return " ".join(sorted({word for name in names for task in suite(name).tasks for word in words_of(task.language)}))
+        return f"{name}-n{trials}-live"
 
     def scores(self, policy: str, cut: str) -> list[str]:
         """The score files that a cut needs: one a metric in it, on the policy's calibration set."""
+        return [self.score(policy, metric) for metric in parse_cut(cut).metrics]
+
+    def score(self, policy: str, metric: str) -> str:
+        """The scores of a policy by one metric, on its own calibration set."""
         calibration = self.config["policies"][policy]["calibration"]
-        return [
-            paths.SCORE.format(scale=self.scale, policy=policy, calibration=calibration, metric=metric) for metric in parse_cut(cut).metrics
-        ]
+        return paths.SCORE.format(scale=self.scale, policy=policy, calibration=calibration, metric=metric)
+
+    def gradients(self, table: str) -> list[str]:
+        """The gate gradients of every policy of which a table shows a cut: they say, beside its plans, which blocks are dead."""
+        return [self.score(policy, "gateprobe") for policy in dict.fromkeys(a.policy for a in self.running(table) if a.cut != "none")]
 
     def against(self, policy: str, calibration: str, metric: str) -> list[str]:
         """The scores of the same metric on every other calibration set of the configuration."""

@@ -15,7 +15,8 @@ from dtr.data.demonstrations import read_demonstrations, write_demonstrations
 from dtr.policies.file import load_policy, save_policy
 from dtr.rollout.episode import Episode, write_episodes
 from dtr.rollout.protocol import Protocol, conditions_on
-from dtr.workflow.fingerprint import HOME, POLICY, RECIPE, SUCCESS
+from dtr.workflow.fingerprint import HOME
+from dtr.workflow.fingerprint_commands import FLOW_POLICY, POLICY, RECIPE, SUCCESS
 
 ROOT = Path(__file__).resolve().parents[3]
 INPUTS = (HOME / "inputs").resolve().relative_to(ROOT)
@@ -29,6 +30,14 @@ def dtr(*argv):
     assert cli.run([str(argument) for argument in argv]) == 0, argv
 
 
+def make_policy(config, work, name):
+    """A trained policy as a fixed input."""
+    made = ("--data", INPUTS / "data", "--recipe", RECIPE, "--state-dir", work / "s", "--out", work / name)
+    dtr("checkpoint", "--config", json.dumps(config), *made)
+    loaded = load_policy(work / name)
+    save_policy(INPUTS / name, loaded.policy, loaded.processor, {"stage": "fingerprint"})
+
+
 def main():
     os.chdir(ROOT)
     shutil.rmtree(INPUTS, ignore_errors=True)
@@ -38,23 +47,13 @@ def main():
     short = {name: getattr(task, name)[:STEPS] for name in ("qpos", "state", "actions", "episode")}
     write_demonstrations(INPUTS / "demos", SUITE, [dataclasses.replace(task, **short)], {})
     dtr("render", "--demos", INPUTS / "demos", "--image-size", 16, "--out", INPUTS / "data")
-    policy = work / "policy.safetensors"
-    dtr(
-        "checkpoint",
-        "--config",
-        json.dumps(POLICY),
-        "--data",
-        INPUTS / "data",
-        "--recipe",
-        RECIPE,
-        "--state-dir",
-        work / "s",
-        "--out",
-        policy,
-    )
-    loaded = load_policy(policy)
-    save_policy(INPUTS / "policy.safetensors", loaded.policy, loaded.processor, {"stage": "fingerprint"})
+    make_policy(POLICY, work, "policy.safetensors")
+    make_policy(FLOW_POLICY, work, "pi05.safetensors")
     dtr("drop", "--policy", INPUTS / "policy.safetensors", "--cut", "language-half+action-half", "--plan-out", INPUTS / "plan.json")
+    dtr("drop", "--policy", INPUTS / "policy.safetensors", "--cut", "none", "--plan-out", INPUTS / "none.json")
+    dtr("drop", "--policy", INPUTS / "pi05.safetensors", "--cut", "language-half", "--plan-out", INPUTS / "pi05_plan.json")
+    calibration = ("--data", INPUTS / "data", "--samples", 6, "--out", INPUTS / "gateprobe.json")
+    dtr("score", "--policy", INPUTS / "policy.safetensors", *calibration)
     dtr("export", "--policy", INPUTS / "policy.safetensors", "--out", INPUTS / "official")
     protocol = Protocol.read(SUCCESS["protocol"])
     for name, outcomes in (("arm", "110111"), ("baseline", "010010")):

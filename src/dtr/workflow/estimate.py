@@ -1,0 +1,285 @@
+"""Verb `estimate`: what a target costs before anything runs: GPU-hours, wall time and disk, stage by stage, of what is missing.
+
+    seconds of a job = work / rate             GPU-hours = seconds * GPUs / 3600          (rates: dtr.workflow.rates, each with its basis)
+    training: work = steps * batch * 3 F       scoring: samples * 3 F, leave-one-out a forward a block        rollout: episodes
+    one at a time: sum of the seconds          with machines enough: sum over stages of the longest job
+
+F after a cut: of its plan, or F of the whole policy times what the paper says is left, or (an upper bound) all of F. Policies between
+drop and recovery are in memory, so they take no disk; a training keeps its state under work/ until its policy is written.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from dtr.errors import BadConfig
+from dtr.report.reported import reported
+from dtr.sim.perturbations.variant import split
+from dtr.sim.suites import task_count
+from dtr.workflow import paths, rates
+from dtr.workflow.planned import late_files, read_targets
+from dtr.workflow.rates import Rate, Run
+from dtr.workflow.resources import BLOCKS, FLOAT, Size, frames, pictures_mb, planned, size_of_model, training_mb, training_s
+from dtr.workflow.targets import METHODS, Targets
+
+PATTERNS = {
+    "demonstrate": paths.SUITE,
+    "checkpoint": paths.PRETRAINED,
+    "score": paths.SCORE,
+    "drop": paths.PLAN,
+    "cost": paths.COST,
+    "recover": paths.RECOVERED,
+    "canary": paths.CANARY,
+    "rollout": paths.ROLLOUT.replace("{suite}{variant}", "{suite}"),
+    "latency": paths.LATENCY,
+}
+"""Stage -> the path of what it makes; other files (cells, tables, figures) take seconds."""
+EPISODE_KB = 0.33
+"""One episode in a record; measured."""
+FRAME_KB = 0.12
+"""One frame of demonstrations without pictures; measured: 14.7 MB of 121,007."""
+CANARY_EPISODES = 3
+
+
+@dataclass(frozen=True)
+class Job:
+    """One job of a stage: seconds on `gpus` GPUs, megabytes kept, megabytes under work/ while it runs, where the rate comes from."""
+
+    stage: str
+    path: str
+    seconds: float
+    gpus: int
+    kept_mb: float
+    work_mb: float
+    basis: str
+
+
+def matches(path: str) -> tuple[str, dict[str, str]] | None:
+    """(stage, wildcards) of a file; None for what takes seconds."""
+    for stage, pattern in PATTERNS.items():
+        free = re.sub(r"\\\{(\w+)\\\}", r"(?P<\1>[^/]+?)", re.escape(pattern)).replace("(?P<kernels>[^/]+?)", "(?P<kernels>[^/]*)")
+        if found := re.fullmatch(free, path):
+            return stage, found.groupdict()
+    return None
+
+
+@dataclass(frozen=True)
+class Estimator:
+    """Jobs of one configuration. `fresh`: nothing on this disk counts, so that every machine estimates the same."""
+
+    targets: Targets
+    fresh: bool = False
+
+    @cached_property
+    def on_gpu(self) -> bool:
+        """Whether the configuration trains on GPUs."""
+        return self.targets.device.startswith("--device cuda")
+
+    @cached_property
+    def runs(self) -> list[Run]:
+        """The run records of this scale."""
+        return [] if self.fresh else list(rates.runs(self.targets.scale))
+
+    @cached_property
+    def left(self) -> dict[tuple[str, str], tuple[float, float]]:
+        """(policy, cut) -> fractions of size and FLOPs that are left, as the paper states them."""
+        found = {}
+        for table, arms in self.targets.sheets.items():
+            path = Path(self.targets.folder, paths.REPORTED.format(table=table))
+            for arm in arms if path.exists() else ():
+                size, flops = reported(path, arm.row, "size"), reported(path, arm.row, "flops")
+                if size and flops:
+                    found[arm.policy, arm.cut] = float(size["value"]), float(flops["value"])
+        return found
+
+    def size(self, policy: str, cut: str = "none") -> Size:
+        """P and F of a policy after a cut."""
+        plan = Path(paths.PLAN.format(scale=self.targets.scale, policy=policy, cut=cut))
+        if not self.fresh and plan.exists() and (counted := planned(plan, plan.stat().st_mtime_ns)):
+            return counted
+        entry = self.targets.config["policies"][policy]
+        whole = self.size(policy) if cut != "none" else rates.FULL_SIZE.get(entry["class"]) if "hub" in entry else None
+        whole = whole or size_of_model(entry.get("model", {}))
+        size, flops = self.left.get((policy, cut), (1.0, 1.0)) if self.targets.scale == "paper" else (1.0, 1.0)
+        return Size(whole.parameters * size, whole.flops * flops)
+
+    def rate(self, kind: str, policy: str, guess: Rate | None = None) -> Rate:
+        """Operations (training, score) or episodes (rollout) a second: measured, or `guess`, or what is usual."""
+        found: dict[str, list[float]] = {}
+        for run in self.runs:
+            if (work := self.work_of(run, kind)) > 0:
+                found.setdefault(run.policy, []).append(work / run.seconds)
+        return rates.measured(found, policy) or guess or (rates.GUESSES_ON_GPU if self.on_gpu else rates.GUESSES_ON_CPU)[kind]
+
+    def episodes_per_s(self, w: Mapping[str, str]) -> Rate:
+        """The rate of rollouts of an arm."""
+        chunk = int(json.loads(self.targets.protocol_json(w["protocol"])).get("chunk", 8))
+        return self.rate("rollout", w["policy"], rates.guessed_rollout(self.size(w["policy"], w["cut"]), chunk) if self.on_gpu else None)
+
+    def work_of(self, run: Run, kind: str) -> float:
+        """The work of a recorded run, of one kind; 0 when it is of another."""
+        named = matches(run.artifact)
+        if named is None or run.policy not in self.targets.config["policies"]:
+            return 0.0
+        stage, w = named
+        if kind == "training" and stage in ("checkpoint", "recover") and run.stage in ("checkpoint", "recover"):
+            return training_s(run.recipe(), self.size(run.policy), self.size(run.policy, w.get("cut", "none")), 1.0)
+        if kind == "score" and stage == "score":
+            return float(run.argument("--samples") or 0) * self.passes(w["metric"]) * self.size(run.policy).flops
+        return float(run.record.get("played", 0)) if kind == stage == "rollout" else 0.0
+
+    def passes(self, metric: str) -> int:
+        """Forwards that scoring one sample takes: a backward is two."""
+        return BLOCKS if metric == "leave_one_out" else 3
+
+    def job(self, path: str) -> Job | None:
+        """The job behind a file; None for what takes seconds."""
+        named = matches(path)
+        if named is None:
+            return None
+        stage, w = named
+        return getattr(self, stage)(path, w)
+
+    def demonstrate(self, path: str, w: Mapping[str, str]) -> Job:
+        """Recorded by the expert, or fetched."""
+        if "hub" in self.targets.config["demos"][w["suite"]]:
+            return Job("fetch", path, 1 / rates.OTHER["fetch"].per_s, 0, 1000 * rates.DEMONSTRATIONS_GB, 0, rates.OTHER["fetch"].basis)
+        n = frames(self.targets, w["suite"])
+        own = [frames(self.targets, Path(run.artifact).parent.name) / run.seconds for run in self.runs if run.stage == "demonstrate"]
+        rate = rates.measured({"": own}, "") if own else rates.OTHER["demonstrate"]
+        assert rate is not None
+        return Job("demonstrate", path, n / rate.per_s, 0, n * FRAME_KB / 1e3, 0, rate.basis)
+
+    def checkpoint(self, path: str, w: Mapping[str, str]) -> Job:
+        """Trained here, or fetched and imported: then the fetched files stay beside the policy file."""
+        policy, entry = w["policy"], self.targets.config["policies"][w["policy"]]
+        size = self.size(policy)
+        kept = FLOAT * size.parameters / 1e6
+        if "hub" in entry:
+            return Job("fetch", path, 1 / rates.OTHER["fetch"].per_s, 0, kept, kept, rates.OTHER["fetch"].basis)
+        recipe = self.targets.config["recipes"][entry["pretraining"]["recipe"]]
+        return self.training("checkpoint", path, policy, recipe, size, entry["pretraining"]["data"])
+
+    def training(self, stage: str, path: str, policy: str, recipe: Mapping[str, Any], left: Size, data: str) -> Job:
+        """A training: on as many GPUs as the configuration says."""
+        gpus, rate = self.targets.gpus(policy), self.rate("training", policy)
+        seconds = training_s(recipe, self.size(policy), left, rate.per_s * max(1, gpus))
+        kept = (2 if recipe.get("stored") == "bfloat16" else FLOAT) * left.parameters / 1e6
+        pictures = pictures_mb(self.targets, data) if self.targets.rendering(data) else 0.0  # fetched ones are read from their files
+        return Job(stage, path, seconds, gpus, kept, training_mb(recipe, left) + pictures, rate.basis)
+
+    def recover(self, path: str, w: Mapping[str, str]) -> Job:
+        """Recovery, or what is done instead of it."""
+        left = self.size(w["policy"], w["cut"])
+        recipe, _, method = w["recipe"].partition(".")
+        if method in METHODS:
+            return self.other("compress", path, FLOAT * left.parameters / 1e6)
+        return self.training("recover", path, w["policy"], self.targets.config["recipes"][recipe], left, w["data"])
+
+    def score(self, path: str, w: Mapping[str, str]) -> Job:
+        """One metric on one calibration set."""
+        rate, samples = self.rate("score", w["policy"]), self.targets.config["calibrations"][w["calibration"]]["samples"]
+        work = samples * self.passes(w["metric"]) * self.size(w["policy"]).flops
+        return Job("score", path, work / rate.per_s, int(self.on_gpu), 0.01, 0, rate.basis)
+
+    def rollout(self, path: str, w: Mapping[str, str]) -> Job:
+        """All episodes of one suite under one protocol."""
+        protocol = json.loads(self.targets.protocol_json(w["protocol"]))
+        suite = split(w["suite"])[0]
+        n = int(protocol["trials"]) * len(protocol.get("tasks") or range(task_count(suite)))
+        rate = self.episodes_per_s(w)
+        return Job("rollout", path, n / rate.per_s, int(self.on_gpu), n * EPISODE_KB / 1e3, n * EPISODE_KB / 1e3, rate.basis)
+
+    def canary(self, path: str, w: Mapping[str, str]) -> Job:
+        """Three episodes of each suite."""
+        rate = self.episodes_per_s(w)
+        return Job("canary", path, CANARY_EPISODES * len(self.targets.config["suites"]) / rate.per_s, int(self.on_gpu), 0, 0, rate.basis)
+
+    def drop(self, path: str, w: Mapping[str, str]) -> Job:
+        """A plan: parameters and FLOPs are counted."""
+        return self.counting("drop", path, w)
+
+    def cost(self, path: str, w: Mapping[str, str]) -> Job:
+        """A cost record."""
+        return self.counting("cost", path, w)
+
+    def counting(self, stage: str, path: str, w: Mapping[str, str]) -> Job:
+        """Seconds at a laptop's scale."""
+        rate = rates.OTHER["count"] if "hub" in self.targets.config["policies"][w["policy"]] else rates.OTHER["other"]
+        return Job(stage, path, 1 / rate.per_s, 0, 0, 0, rate.basis)
+
+    def latency(self, path: str, w: Mapping[str, str]) -> Job:
+        """Times, measured alone on the machine."""
+        return self.other("latency", path, 0, int(self.on_gpu))
+
+    def other(self, stage: str, path: str, kept_mb: float, gpus: int = 0) -> Job:
+        """What nobody has measured."""
+        return Job(stage, path, 1 / rates.OTHER["other"].per_s, gpus, kept_mb, 0, rates.OTHER["other"].basis)
+
+    def jobs(self, files: Iterable[str]) -> list[Job]:
+        """The jobs behind files, those of seconds left out."""
+        return [job for path in files if (job := self.job(path)) is not None]
+
+
+def summed(jobs: Iterable[Job]) -> dict[str, float]:
+    """GPU-hours, hours one at a time, hours with machines enough, gigabytes kept, gigabytes under work/ (the most that one job needs)."""
+    found = list(jobs)
+    longest: dict[str, float] = {}
+    for job in found:
+        longest[job.stage] = max(longest.get(job.stage, 0.0), job.seconds)
+    return {
+        "jobs": len(found),
+        "gpu_hours": sum(job.seconds * job.gpus for job in found) / 3600,
+        "hours": sum(job.seconds for job in found) / 3600,
+        "longest_hours": sum(longest.values()) / 3600,
+        "kept_gb": sum(job.kept_mb for job in found) / 1e3,
+        "work_gb": max((job.work_mb for job in found), default=0.0) / 1e3,
+    }
+
+
+def text(jobs: list[Job], files: int) -> str:
+    """The table that `dtr estimate` prints."""
+    if not jobs:
+        return f"nothing that takes longer than seconds is missing ({files} files of cells, tables and figures)"
+    lines = [f"{'stage':<12}{'jobs':>6}{'GPU-hours':>11}{'hours':>10}{'longest':>9}{'kept GB':>9}{'work GB':>9}  rate"]
+    for stage in dict.fromkeys(job.stage for job in jobs):
+        own = [job for job in jobs if job.stage == stage]
+        lines.append(line(stage, own, "; ".join(dict.fromkeys(job.basis for job in own))))
+    all_of_it = summed(jobs)
+    lines += [line("all", jobs, ""), "", f"{files - len(jobs)} more files (cells, tables, figures) take seconds each."]
+    wall = f"{all_of_it['hours']:.1f} hours one job at a time, {all_of_it['longest_hours']:.1f} with machines enough (stage after stage)"
+    lines.append(f"{wall}. Policies between drop and recovery are in memory: no disk. work GB: the most that one running job keeps.")
+    if guessed := [job.stage for job in jobs if job.basis.startswith("guess")]:
+        lines.append(f"Guessed, not measured: {', '.join(dict.fromkeys(guessed))}.")
+    return "\n".join(lines)
+
+
+def line(name: str, jobs: list[Job], basis: str) -> str:
+    """One line of it."""
+    s = summed(jobs)
+    numbers = f"{s['gpu_hours']:>11.2f}{s['hours']:>10.2f}{s['longest_hours']:>9.2f}{s['kept_gb']:>9.2f}{s['work_gb']:>9.2f}"
+    return f"{name:<12}{s['jobs']:>6}{numbers}  {basis}".rstrip()
+
+
+def add_parser(verbs: Any) -> None:
+    """Declare `dtr estimate`."""
+    p = verbs.add_parser("estimate", help="GPU-hours, wall time and disk of a target, stage by stage, before anything runs")
+    p.add_argument("targets", nargs="+", help="files that Snakemake can make, for example results/table3.csv")
+    p.add_argument("--config", default="config/embedded.yaml", help="the configuration (default config/embedded.yaml)")
+    p.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> None:
+    """The verb."""
+    if not Path("Snakefile").exists():
+        raise BadConfig(f"there is no Snakefile in {Path.cwd()}: change to the repository's own folder.")
+    estimator = Estimator(read_targets(args.config))
+    files = late_files(args.config, args.targets)
+    print(text(estimator.jobs(files), len(files)))

@@ -1,0 +1,111 @@
+"""How fast a stage works: measured in the run records beside artifacts, stated by the paper, or guessed. A rate says which.
+
+    seconds of a job = work / rate          work: operations (training, scoring), episodes, frames, jobs
+
+A record is taken where it is of the same scale, of the same policy where there is one; the median of several. What was resumed, or
+took another arm's weights, says nothing and is left out. Rates on GPUs are guesses until somebody measures them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from dtr.provenance import read_json
+from dtr.workflow.resources import COUNT_S, CPU_FLOPS, FETCH_S, FLOAT, GPU_BYTES, GPU_FLOPS, STEP_S, STEPS, Size
+
+CORES = 2
+EPISODES_PER_H = 7584
+"""On two cores, 140 steps an episode: docs/measurements/laptop.md."""
+FULL_SIZE = {
+    "openvla_oft": Size(7.71e9, 8.80e12),
+    "pi05": Size(3.62e9, 4.50e12),
+    "gigabrain0": Size(3.53e9, 5.07e12),
+    "lingbot_vla": Size(4.20e9, 2.72e12),
+}
+"""Class -> what `dtr cost` counts of it at its published size (tests/workflow/test_estimate.py)."""
+GATEPROBE_S, GATEPROBE_SAMPLES = 24.9, 512
+"""The paper: pi0.5's language blocks, 64 batches of 8, one H200."""
+DEMONSTRATIONS_GB = 70.0
+"""LIBERO's four suites as they are fetched (config/paper.yaml)."""
+
+
+@dataclass(frozen=True)
+class Rate:
+    """Work a second, and where the number comes from."""
+
+    per_s: float
+    basis: str
+
+
+GUESSES_ON_GPU = {
+    "training": Rate(GPU_FLOPS, f"guess: {GPU_FLOPS:.1e} operations a second and GPU"),
+    "score": Rate(GATEPROBE_SAMPLES * 3 * FULL_SIZE["pi05"].flops / GATEPROBE_S, f"the paper: {GATEPROBE_S} s for pi0.5 on one H200"),
+}
+SIMULATORS = 8
+"""Of a rollout beside a GPU: profiles/slurm gives it as many cores."""
+
+
+def guessed_rollout(size: Size, chunk: int) -> Rate:
+    """Episodes a second beside a GPU: steps * (step / simulators + inference / chunk), an inference bound by operations or by memory."""
+    inference = max(size.flops / GPU_FLOPS, FLOAT * size.parameters / GPU_BYTES)
+    return Rate(1 / (STEPS * (STEP_S / SIMULATORS + inference / chunk)), f"guess: {STEPS} steps an episode, {SIMULATORS} simulators a GPU")
+
+
+GUESSES_ON_CPU = {
+    "training": Rate(CORES * CPU_FLOPS, "measured on two other cores"),
+    "score": Rate(CORES * CPU_FLOPS, "measured on two other cores (training)"),
+    "rollout": Rate(EPISODES_PER_H / 3600, "measured on two other cores: docs/measurements"),
+}
+OTHER = {
+    "demonstrate": Rate(CORES / (2 * STEP_S), "guess: half of the frames are of tries that fail"),
+    "fetch": Rate(1 / FETCH_S, "guess: a slow network"),
+    "count": Rate(1 / COUNT_S, "guess: as long as counting 7 B parameters, with room"),
+    "other": Rate(1 / 60, "guess: a minute"),
+}
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run record: its stage, its artifact, the work that was done in how many seconds."""
+
+    stage: str
+    policy: str
+    artifact: str
+    seconds: float
+    record: Mapping[str, Any]
+
+    def argument(self, name: str) -> str:
+        """An argument of the command that made the artifact; none is the empty text."""
+        argv = self.record.get("argv", [])
+        return str(argv[argv.index(name) + 1]) if name in argv else ""
+
+    def recipe(self) -> dict[str, Any]:
+        """The recipe that it was trained by."""
+        return dict(json.loads(self.argument("--recipe") or "{}"))
+
+
+def runs(scale: str) -> Iterator[Run]:
+    """The records of whole runs beside the artifacts of a scale. What does not read is somebody else's file."""
+    for path in sorted(Path("artifacts", scale).rglob("*.run.json")):
+        try:
+            record = read_json(path)
+            seconds, stage = float(record["wall_s"]), str(record["argv"][0])
+        except (OSError, ValueError, KeyError, TypeError, IndexError):
+            continue
+        if seconds > 0 and "shared_with" not in record:
+            yield Run(stage, path.parts[2], str(path).removesuffix(".run.json"), seconds, record)
+
+
+def measured(found: Mapping[str, list[float]], policy: str) -> Rate | None:
+    """The median rate of a policy's own runs, or of all: `found` has the rates by policy."""
+    own = found.get(policy, [])
+    rates = own or [rate for several in found.values() for rate in several]
+    if not rates:
+        return None
+    whose = "this policy's" if own else "other policies'"
+    return Rate(median(rates), f"measured: {len(rates)} of {whose} runs at this scale")
