@@ -60,9 +60,13 @@ test-cluster: setup
 	if grep -q ' passed' work/test-cluster.log; then cp work/test-cluster.log docs/measurements/; fi
 
 image: setup
-	@export APPTAINER_CACHEDIR=$(CURDIR)/work/cache/apptainer
+	@if ! command -v apptainer >/dev/null; then
+	    echo "there is no apptainer on the PATH: load its module or install it, or run without containers." >&2
+	    exit 2
+	fi
+	export APPTAINER_CACHEDIR=$(CURDIR)/work/cache/apptainer
 	mkdir -p "$$APPTAINER_CACHEDIR"
-	apptainer build --bind "$(CURDIR):/srv" $(IMAGE_OPTIONS) $(IMAGE) containers/dtr.def
+	apptainer build --force --bind "$(CURDIR):/srv" $(IMAGE_OPTIONS) $(IMAGE) containers/dtr.def
 
 bench: setup
 	@dtr bench

@@ -19,7 +19,10 @@ private=(-o "Dir::Etc=$apt/etc" -o "Dir::Etc::sourcelist=$apt/etc/sources.list" 
     -o "Dir::State::lists=$apt/lists" -o "Dir::Cache=$apt/cache" -o APT::Sandbox::User=root)
 apt-get "${private[@]}" update -qq || refuse "Debian's mirror is out of reach"
 (cd "$folder/debs" && apt-get "${private[@]}" download -qq apptainer/sid libc6/trixie libsqlite3-0/trixie libseccomp2/trixie)
-DEBIAN_FRONTEND=noninteractive apt-get install -y -qq patchelf debootstrap squashfs-tools squashfuse fuse3 siftool >"$folder/apt.log" 2>&1 || refuse "apt-get install failed: $folder/apt.log"
+missing() { for program in patchelf debootstrap mksquashfs squashfuse fusermount3 siftool; do command -v "$program" >/dev/null || return 0; done; return 1; }
+if missing; then
+    DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=600 install -y -qq patchelf debootstrap squashfs-tools squashfuse fuse3 siftool >"$folder/apt.log" 2>&1 || refuse "apt-get install failed: $folder/apt.log"
+fi
 rm -rf "$folder/root"
 mkdir "$folder/root"
 for package in "$folder"/debs/*.deb; do dpkg-deb -x "$package" "$folder/root"; done

@@ -3,6 +3,7 @@
 Processors, memory and GPUs are truly scheduled and refused when there are not enough; only the devices behind the GPUs are `/dev/null`.
 The plugin clears SLURM_CONF, so the configuration must be reachable in /etc/slurm: that is linked for as long as the cluster is up,
 and a machine that has a cluster of its own is left alone.
+All limits are long: on a busy machine everything is slow, and nothing waits for them.
 """
 
 import contextlib
@@ -45,6 +46,9 @@ SchedulerParameters=sched_interval=1,sched_min_interval=0,batch_sched_delay=0,bf
 AccountingStorageType=accounting_storage/none
 JobAcctGatherType=jobacct_gather/none
 MinJobAge=86400
+MessageTimeout=100
+TCPTimeout=60
+BatchStartTimeout=300
 KillWait=3
 OverTimeLimit=0
 InactiveLimit=0
@@ -77,7 +81,7 @@ def free_port():
 
 def call(*command, check=True):
     """Output of one of Slurm's programs."""
-    result = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=60)
+    result = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=300)
     assert result.returncode == 0 or not check, f"{command}\n{result.stdout}{result.stderr}"
     return result.stdout
 
@@ -99,7 +103,7 @@ class Cluster:
         """`scancel`, as a person does it."""
         call("scancel", job)
 
-    def wait(self, condition, what, limit_s=240):
+    def wait(self, condition, what, limit_s=1800):
         """Wait until `condition()` is true and return its value."""
         end = time.monotonic() + limit_s
         while time.monotonic() < end:
@@ -154,7 +158,7 @@ def start(folder, daemons):
         (ETC / name).symlink_to(folder / name)
     for program in ("slurmctld", "slurmd"):
         daemons.append(launch(folder, program, "-D"))
-    for _ in range(600):
+    for _ in range(1200):
         if call("sinfo", "--noheader", "--format=%t", check=False).strip() == "idle":
             return
         time.sleep(0.1)
@@ -176,7 +180,7 @@ def start_munge(folder, daemons):
         options = [f"--{name}={home / name}" for name in ("pid-file", "log-file", "seed-file")]
         as_munge = ("--reuid=munge", "--regid=munge", "--clear-groups")
         daemons.append(launch(folder, "munged", "--foreground", f"--key-file={home}/key", *options, credentials=as_munge))
-        for _ in range(100):
+        for _ in range(600):
             if call("munge", "-n", check=False):
                 return
             time.sleep(0.1)

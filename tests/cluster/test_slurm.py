@@ -52,13 +52,15 @@ def states(jobs):
 
 def test_a_failure_and_a_time_limit_are_tried_again_with_more(slurm, prepared, tmp_path):
     fails = ONCE.replace("{name}", "failed").replace("{what}", "echo out of memory; exit 1")
-    hangs = ONCE.replace("{name}", "hung").replace("{what}", "sleep 1000")
+    hangs = '[ "$(squeue --noheader --jobs="$SLURM_JOB_ID" --format=%l)" != 1:00 ] || sleep 1000'
     toy = prepared.clone(tmp_path, f'case "$*" in *language-half/plan*) {fails} ;; *vision-half/plan*) {hangs} ;; esac')
     before = len(slurm.jobs())
-    toy.slurm("--set-resources", "recover:runtime=attempt", "--", arm("language-half"), arm("vision-half"))
+    runtime = "recover:runtime=30 * attempt if wildcards.cut == 'language-half' else 1 if attempt == 1 else 40"  # minutes
+    toy.slurm("--set-resources", runtime, "--", arm("language-half"), arm("vision-half"))
     failed, hung = ([job for job in slurm.jobs()[before:] if cut in job["Comment"]] for cut in ("language-half", "vision-half"))
     assert states(failed) == ["FAILED", "COMPLETED"] and memory_mb(failed[1]) > memory_mb(failed[0])
-    assert states(hung) == ["TIMEOUT", "COMPLETED"] and [job["TimeLimit"] for job in hung] == ["00:01:00", "00:02:00"]
+    assert [job["TimeLimit"] for job in failed] == ["00:30:00", "01:00:00"]
+    assert states(hung) == ["TIMEOUT", "COMPLETED"] and [job["TimeLimit"] for job in hung] == ["00:01:00", "00:40:00"]
 
 
 def test_more_gpus_than_there_are_is_said(prepared, tmp_path):

@@ -1,6 +1,11 @@
 """A container image is used only with the checkout whose lock it was built from."""
 
+import os
+import shutil
+import subprocess
+
 import pytest
+from world import ROOT
 
 from dtr import cli
 from dtr.errors import DtrError, MissingLibrary
@@ -57,3 +62,30 @@ def test_dtr_inside_an_image_of_another_lock_does_nothing(tmp_path, monkeypatch,
     assert cli.run(["store", "check"]) == 2
     said = capsys.readouterr().err
     assert "this container holds the packages of lock" in said and said.count("\n") == 1
+
+
+def test_every_rule_runs_in_the_image():
+    text = (ROOT / "Snakefile").read_text()
+    assert text.index("\ncontainer: IMAGE\n") < text.index("\nrule ") < text.index("\ninclude: ")
+    assert [path.name for path in (ROOT / "rules").glob("*.smk") if "container" in path.read_text()] == []
+
+
+def make_image(folder):
+    """`make image` in a machine whose only programs are in `folder`: its result."""
+    command = (shutil.which("make"), "--assume-old=setup", "image", f"IMAGE={folder}/dtr.sif", f"CURDIR={folder}")
+    environment = os.environ | {"PATH": str(folder)}
+    return subprocess.run(
+        command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=60
+    )
+
+
+def test_make_image_asks_nothing_and_says_what_is_missing(tmp_path):
+    for program in ("bash", "mkdir"):
+        (tmp_path / program).symlink_to(shutil.which(program))
+    without = make_image(tmp_path)
+    assert without.returncode == 2 and "there is no apptainer on the PATH" in without.stderr
+    (tmp_path / "apptainer").write_text('#!/bin/sh\nprintf "%s\\n" "$APPTAINER_CACHEDIR" "$@"\n')
+    (tmp_path / "apptainer").chmod(0o755)
+    cache, *words = make_image(tmp_path).stdout.splitlines()
+    assert cache == f"{tmp_path}/work/cache/apptainer"
+    assert words == ["build", "--force", "--bind", f"{tmp_path}:/srv", f"{tmp_path}/dtr.sif", "containers/dtr.def"]

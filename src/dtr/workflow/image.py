@@ -49,7 +49,7 @@ def compare(lock: str, where: str) -> None:
 
 
 def labels(image: Path) -> dict[str, str]:
-    """The labels of an image."""
+    """The labels of an image. Not by spython: 0.3.14 calls `singularity`, which an installed Apptainer need not bring."""
     command = ("apptainer", "inspect", "--json", "--labels", str(image))
     try:
         said = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True, timeout=120).stdout
