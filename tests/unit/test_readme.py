@@ -48,6 +48,6 @@ def test_what_a_document_names_exists(name: str) -> None:
     paths = re.findall(r"[`(]((?:src|tests|docs|config|schemas|rules|envs|results/reported|profiles)/[\w./-]*\w)[/`)]", text)
     missing = [path for path in paths if not (ROOT / path).exists()]
     assert paths and not missing
-    assert set(re.findall(r"(?:`|^)dtr ([a-z]+)\b", text, re.MULTILINE)) <= set(VERBS)
+    assert set(re.findall(r"(?:`|^)dtr ([a-z-]+)\b", text, re.MULTILINE)) <= set(VERBS)
     targets = set(re.findall(r"^([a-z0-9]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
     assert set(re.findall(r"`make ([a-z0-9]+)", text)) <= targets

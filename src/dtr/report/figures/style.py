@@ -17,6 +17,7 @@ from dtr.provenance import atomic_path
 COLOUR = {"-": "#000000", "vision": "#0072B2", "language": "#D55E00", "action": "#009E73", "other": "#999999"}
 MARKER = {"-": "D", "vision": "s", "language": "o", "action": "^", "other": "x"}
 HATCH = {"vision": "////", "language": "", "action": "xxxx", "other": "...."}
+CYCLE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999")
 DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 1)), (0, (8, 2)), (0, (3, 1)))
 SETTINGS = {
     "font.family": "DejaVu Sans",
