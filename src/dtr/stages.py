@@ -45,10 +45,10 @@ STAGES = {
     "cost": Stage(1, MODEL),
     "cell": Stage(1, (*NUMBERS, "scipy")),
     "table": Stage(2, NUMBERS),
-    "verdict": Stage(1, (*NUMBERS, "scipy")),
+    "verdict": Stage(2, (*NUMBERS, "scipy")),
     "pressure": Stage(1, (*NUMBERS, "scipy")),
     "figure": Stage(1, (*NUMBERS, "scipy", "matplotlib")),
-    "report": Stage(1, (*NUMBERS, "jinja2")),
+    "report": Stage(2, (*NUMBERS, "jinja2")),
 }
 
 

@@ -116,7 +116,7 @@ CASES = {
     "NaN in a data set": Case(RECOVER.format(GOOD, "nan_data"), ("actions must be finite", "frame 7", "episode 1"), RECIPE),
     "NaN in a demonstration": Case("render --demos IN/nan_demos --out OUT/x", ("state must be finite", "step 0")),
     "wrong shape in a demonstration": Case("render --demos IN/short_demos --out OUT/x", ("state must be (5, 8), got (5, 6)",)),
-    "no data set": Case(RECOVER.format(GOOD, "no_assets"), ("raw demonstrations", "LeRobot v3", "with `dtr demonstrate`"), RECIPE),
+    "no data set": Case(RECOVER.format(GOOD, "no_assets"), ("raw demonstrations", "LeRobot data set", "with `dtr demonstrate`"), RECIPE),
     "no LIBERO assets": Case(
         ROLLOUT.format(GOOD, "libero_goal"), ("libero_goal needs", "set DTR_LIBERO_ASSETS"), PROTOCOL, lambda _: {"DTR_LIBERO_ASSETS": ""}
     ),

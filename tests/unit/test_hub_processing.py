@@ -54,7 +54,7 @@ def test_statistics_of_a_base_are_those_that_recovery_would_fit(tmp_path):
     actions, state = measured([DATA], Bounds)
     processor = fitted(import_policy(world.entry(), world.write(tmp_path, world.tensors())).processor, data, np.arange(len(data)))
     assert (actions, state) == (processor.actions_bounds, processor.proprio_bounds) and actions.mask[-1] is False
-    with pytest.raises(BadDemonstrations, match="or a LeRobot v3 data set"):
+    with pytest.raises(BadDemonstrations, match="or a LeRobot data set"):
         measured([tmp_path], Bounds)
 
 

@@ -14,7 +14,7 @@ from dtr.workflow.adoption import CACHED_S
 
 TABLE, SCORE = "results/table1.csv", "artifacts/smoke/openvla_oft/scores/four/gateprobe.json"
 EVALUATION = {"rollout": 14, "success_cell": 21, "table": 1, "show": 1}
-REPORT = ("results/table1.csv", "results/table2.csv", "results/table5.csv", "results/report.html", "results/verdicts.csv")
+REPORT = (*(f"results/table{k}.csv" for k in (1, 2, 5, 7)), "results/report.html", "results/verdicts.csv")
 EMPTY = "vars:\n- {scale: smoke}\nstages: {}\n"
 
 
@@ -73,7 +73,16 @@ def test_after_a_pull_an_edit_reruns_exactly_what_depends_on_it(clone):
     assert clone.plan("--", TABLE) == EVALUATION
     clone.edit("src/dtr/stages.py", '"rollout": Stage(2', '"rollout": Stage(1')
     clone.edit("envs/lock.txt", "\nmujoco==", "\nmujoco==9")
-    assert clone.plan("--", TABLE) == {"demonstrate": 3, "checkpoint": 1, "plan": 7, "cost": 7, "cost_cell": 14, "recover": 7, **EVALUATION}
+    assert clone.plan("--", TABLE) == {
+        "demonstrate": 3,
+        "checkpoint": 1,
+        "score": 1,
+        "plan": 7,
+        "cost": 7,
+        "cost_cell": 14,
+        "recover": 7,
+        **EVALUATION,
+    }
     clone.edit("envs/lock.txt", "\nmujoco==9", "\nmujoco==")
     clone.edit("envs/lock.txt", "\nruff==", "\nruff==9")
     assert clone.plan("--", TABLE) == {}
@@ -84,7 +93,7 @@ def test_after_a_pull_a_new_row_is_all_that_runs(clone):
     sheet = clone.folder / "config/experiments/table1.tsv"
     half = next(line for line in sheet.read_text().splitlines() if line.startswith("openvla_oft.half.language"))
     sheet.write_text(
-        sheet.read_text() + half.replace("half.language", "keep.language").replace("language-half", "language-keep-0_1") + "\n"
+        sheet.read_text() + half.replace("half.language", "keep.language").replace("language-half", "language-keep-0_2") + "\n"
     )
     row = {"plan": 1, "cost": 1, "cost_cell": 2, "recover": 1, "rollout": 2, "success_cell": 3, "table": 1, "show": 1}
     assert clone.plan("--", TABLE) == row

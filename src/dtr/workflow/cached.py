@@ -17,6 +17,8 @@ from types import SimpleNamespace
 from dtr.workflow import paths
 from dtr.workflow.config import Arm
 from dtr.workflow.exhibits import Exhibits
+from dtr.workflow.pressure import FIGURE as PRESSURE
+from dtr.workflow.pressure import SAID, Pressure
 from dtr.workflow.targets import SIZES, SPEED, TRAINING, Targets, trained_by
 
 PERSIST = {"persist": True}
@@ -109,18 +111,20 @@ class Cache:
             self.add_score(table, score)
         if arm.method != "-":
             self.add_arm(table, replace(arm, cut="none", method="-"), [])
-        cut = f"{arm.policy}/{arm.cut}"
+        cut, sized = f"{arm.policy}/{arm.cut}", bool(set(SIZES) & set(columns))
         for seed in arm.seeds:
             key, recovery = self.name(arm, seed), f"{arm.data}.{trained_by(arm)}/seed{seed}"
             group = "recovery" if arm.method == "-" else "compressed"
-            owner = self.cut_of.setdefault((arm.policy, arm.cut), f"arm@{key}" if group == "recovery" else f"plans@{arm.policy}-{arm.cut}")
+            owner = self.cut_of.setdefault(
+                (arm.policy, arm.cut), f"arm@{key}" if group == "recovery" and sized else f"plans@{arm.policy}-{arm.cut}"
+            )
             if owner == f"arm@{key}":
                 group = "arm"
             elif owner.startswith("plans@"):
                 self.add(table, "plans", f"{arm.policy}-{arm.cut}", cut=cut)
-                if group == "recovery" or set(SIZES) & set(columns):
+                if sized:
                     self.add(table, "costs", f"{arm.policy}-{arm.cut}", cut=cut)
-            else:
+            elif sized:
                 self.used.setdefault(table, {})[t.cost(arm)] = None
             self.add(table, group, key, cut=cut, recovery=recovery)
         for path in dict.fromkeys(path for column in columns for path in self.measured(table, arm, column)):
@@ -157,6 +161,13 @@ def collect(targets: Targets) -> Cache:
     for table in targets.sheets:
         for arm in targets.running(table):
             cache.add_arm(table, arm, targets.columns(table))
+        for score in targets.gradients(table):
+            cache.add_score(table, score)
+    pressure = Pressure(targets)
+    for arm in [arm for arm in pressure.arms if arm.runs(targets.scale)]:
+        cache.add_arm(PRESSURE, arm, [])
+        for episodes in [path for name in arm.played for said in SAID for path in pressure.episodes(arm, name, said)]:
+            cache.add_measured(PRESSURE, arm, episodes)
     exhibits = Exhibits(targets)
     for policy in [policy for policy, entry in targets.config["policies"].items() if "pretraining" in entry]:
         cache.add_policy("report", policy)
@@ -186,6 +197,9 @@ def stages(targets: Targets) -> dict[str, dict[str, object]]:
     for table in targets.sheets:
         outs = [f"results/{scale}/cells/{table}", *both(f"results/{scale}/{table}"), *both(f"results/{table}")]
         found[table] = stage(snakemake, [f"results/{table}.csv"], outs, list(cache.used.get(table, ())))
+    if PRESSURE in cache.used:
+        csv = f"results/{scale}/{PRESSURE}.csv"
+        found[PRESSURE] = stage(snakemake, [csv], both(csv.removesuffix(".csv")), list(cache.used[PRESSURE]))
     outs = [*both(f"results/{scale}/verdicts"), f"results/{scale}/figures", f"results/{scale}/report.html"]
     outs += [*both("results/verdicts"), "results/report.html"]
     made_of = [*Exhibits(targets).tables(), *(path for path in cache.used.get("report", {}) if "/scores/" in path)]
