@@ -17,7 +17,8 @@ def test_the_verbs_are_these():
     assert list(cli.VERBS) == [
         "fetch", "import", "export", "checkpoint", "demonstrate", "render", "score", "stability",
         "drop", "recover", "compress", "rollout", "serve", "canary", "cost", "latency",
-        "cell", "table", "verdict", "pressure", "figure", "report", "estimate", "coverage", "parity", "assets", "sim-check",
+        "cell", "table", "verdict", "pressure", "figure", "report", "estimate", "coverage", "parity", "assets",
+        "check-data", "sim-check",
         "doctor", "bench", "suites", "store",
     ]  # fmt: skip
 

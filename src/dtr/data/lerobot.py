@@ -89,9 +89,17 @@ def read_lerobot(folder: str | Path, aside: Path = ASIDE, kept_bytes: int = KEPT
     state, actions = (numbers[role].astype(np.float32) for role in ("state", "actions"))
     episode, task = (numbers[role].astype(np.int64) for role in ("episode_index", "task_index"))
     data = Dataset(held, state, actions, episode, task, layout.tasks())
-    stated = layout.means([str(column) for column in columns.values()])
-    check(data, str(folder), layout.episodes(), {role: stated[str(name)] for role, name in columns.items() if name in stated})
+    check(data, str(folder), layout.episodes(), stated_means(folder))
     return data
+
+
+def stated_means(folder: str | Path) -> dict[str, NDArray[np.float64]]:
+    """Of `state` and `actions`, the means (D,) that the meta files of a LeRobot data set state; only those that they do."""
+    info = read_info(folder)
+    features = info["features"]
+    columns = {role: next((name for name in names if name in features), "") for role, names in NAMES.items()}
+    stated = Layout(Path(folder), info, str(info["codebase_version"]) == OLD).means(list(columns.values()))
+    return {role: stated[name] for role, name in columns.items() if name in stated}
 
 
 @contextmanager
