@@ -99,11 +99,12 @@ def test_after_kill_9_the_same_command_ends_the_orphans_and_goes_on(slurm, prepa
 def test_table_1_end_to_end(made):
     with open(made.folder / TABLE, newline="") as file:
         lines = list(csv.DictReader(file))
-    assert lines[0]["row"] == "openvla_oft.baseline" and len(lines) == 7
+    assert lines[0]["row"] == "openvla_oft.baseline" and Counter(line["model"] for line in lines) == {"OpenVLA-OFT": 7, "pi0.5": 7}
     assert made.plan("--", TABLE) == {}  # and nothing is left to do here either
     assert set(states(made.jobs)) == {"COMPLETED"}
     counts = Counter(re.match("rule_[a-z]+", job["Comment"])[0] for job in made.jobs)  # cells and tables: where Snakemake runs
     assert counts == {f"rule_{rule}": n for rule, n in {"demonstrate": 3, "checkpoint": 1, "plan": 7, "recover": 7}.items()} | {
+        "rule_score": 1,  # the table says which dropped blocks were dead
         "rule_costs": 1,  # all in one job
         "rule_rollouts": 7,  # both suites of a policy in one job
     }
