@@ -6,7 +6,6 @@ import csv
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 from jsonschema import Draft202012Validator, ValidationError
@@ -19,9 +18,6 @@ from dtr.records import schema
 from dtr.recovery.recipe import Recipe
 from dtr.rollout.official import resolved
 from dtr.sim.perturbations.variant import split
-
-
-NONE: Mapping[str, str] = MappingProxyType({})
 
 
 def check_config(config: Mapping[str, Any]) -> None:
@@ -141,7 +137,7 @@ class Arm:
         return not self.scales or scale in self.scales.split(",")
 
 
-def read_sheet(path: str | Path, config: Mapping[str, Any], recipes: Mapping[str, str] = NONE) -> list[Arm]:
+def read_sheet(path: str | Path, config: Mapping[str, Any], recipes: Mapping[str, str] | None = None) -> list[Arm]:
     """The arms of a sheet in order, every name checked against `config`. `recipes`: row -> what it is recovered by here, instead of the
     sheet's recipe."""
     try:
@@ -151,10 +147,11 @@ def read_sheet(path: str | Path, config: Mapping[str, Any], recipes: Mapping[str
         raise BadConfig(
             f"expected a sheet of experiments at {path}, but it cannot be read ({error}): write it as UTF-8 text, or correct tables."
         ) from error
-    mine = [row | {"recipe": recipes[row["row"]]} if row.get("row") in recipes else row for row in rows]
-    arms = [read_arm(row, f"{path} line {line}", config) for line, row in enumerate(mine, start=2)]
+    others = recipes or {}
+    rows = [row | {"recipe": others[row["row"]]} if row.get("row") in others else row for row in rows]
+    arms = [read_arm(row, f"{path} line {line}", config) for line, row in enumerate(rows, start=2)]
     names = [arm.row for arm in arms]
-    for row in recipes:
+    for row in others:
         require("row", row, names, f"tables.{Path(path).stem}.recipes names it.")
     twice = next((name for i, name in enumerate(names) if name in names[:i]), None)
     if not arms or twice is not None:
