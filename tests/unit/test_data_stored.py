@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tracemalloc
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -15,6 +16,7 @@ import pytest
 from dtr.data import stored
 from dtr.data.checks import TURNS, conventions, orientation
 from dtr.data.dataset import Dataset, join
+from dtr.data.films import Films
 from dtr.data.lerobot import read_lerobot
 from dtr.data.lerobot_writer import Frames, write_frames, write_meta
 from dtr.data.stored import Encoded, Joined, Stored
@@ -127,6 +129,11 @@ def test_films_are_read_frame_by_frame(tmp_path: Path, old: bool) -> None:
     rows = np.random.default_rng(1).permutation(len(whole))
     same(lazy, whole, rows, tolerance=6)  # a film is lossy; neighbouring frames are 20 apart
     assert np.array_equal(lazy.images[rows], held.images[rows])
+    films = lazy.images
+    assert isinstance(films, Films)
+    later = {k: [replace(film, first=film.first + 1) for film in some] for k, some in films.films.items()}
+    assert Films(films.films, films.episode, films.step, films.fps, films.shape[1:]).digest == films.digest
+    assert Films(later, films.episode, films.step, films.fps, films.shape[1:]).digest != films.digest, "the same films, cut elsewhere"
     film = next((tmp_path / "d").rglob("*.mp4"))
     film.write_bytes(b"no film")
     with pytest.raises(BadDemonstrations, match=r"cannot be decoded .*no AV1.*libx264"):
@@ -158,7 +165,14 @@ def test_joined_data_is_drawn_from_each_part(tmp_path: Path, monkeypatch: pytest
     same(lazy, held, np.random.default_rng(0).permutation(len(held)))
     assert lazy.images[:].shape == held.images.shape == lazy.images.shape
     monkeypatch.setattr("dtr.data.dataset.KEPT_BYTES", 1)
-    same(join([read_lerobot(tmp_path / name) for name in "ab"]), held, np.arange(len(held)))
+    parts = [read_lerobot(tmp_path / name) for name in "ab"]
+    joined = join(parts)
+    assert isinstance(joined.images, Joined)
+    same(joined, held, np.arange(len(held)))
+    assert joined.sha256 == join([read_lerobot(tmp_path / name) for name in "ab"]).sha256
+    assert isinstance(parts[1].images, np.ndarray)
+    parts[1].images[-1, -1, -1, -1, -1] ^= 1
+    assert join(parts).sha256 != joined.sha256, "the last byte of the last part counts"
 
 
 def test_a_broken_picture_on_the_disk_says_where_it_is(tmp_path: Path) -> None:
