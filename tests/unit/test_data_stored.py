@@ -21,6 +21,7 @@ from dtr.data.lerobot import read_lerobot
 from dtr.data.lerobot_writer import Frames, write_frames, write_meta
 from dtr.data.stored import Encoded, Joined, Stored
 from dtr.errors import BadDemonstrations
+from dtr.hub.statistics import numbers
 
 LENGTHS, SIDE = (5, 7), 64
 COLOURS = 20
@@ -110,6 +111,7 @@ def test_pictures_on_the_disk_are_those_in_memory(tmp_path: Path, old: bool) -> 
     assert isinstance(held.images, np.ndarray) and isinstance(lazy.images, Encoded)
     same(held, whole, rows)
     same(lazy, whole, rows)
+    assert all(np.array_equal(a, b) for a, b in zip(numbers(tmp_path / "d"), (whole.actions, whole.state), strict=True))
     assert held.sha256 == whole.sha256, "the layout is no part of the data"
     assert (
         lazy.sha256 == read_lerobot(tmp_path / "d", tmp_path / "aside", 0).sha256 == read_lerobot(tmp_path / "d", tmp_path / "b", 0).sha256

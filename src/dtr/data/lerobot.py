@@ -41,8 +41,8 @@ def read_lerobot(folder: str | Path, aside: Path = ASIDE, kept_bytes: int = KEPT
     Raises BadDemonstrations with what is missing, cut off, of another layout or of another convention.
     """
     folder = Path(folder)
-    info = read_info(folder)
-    layout = Layout(folder, info, str(info["codebase_version"]) == OLD)
+    layout = layout_of(folder)
+    info = layout.info
     features = info["features"]
     pictures = [name for name, feature in features.items() if feature["dtype"] in ("image", "video")]
     cameras = sorted(pictures, key=lambda name: ("wrist" in name or name.endswith("2"), name))  # agent view first
@@ -95,11 +95,16 @@ def read_lerobot(folder: str | Path, aside: Path = ASIDE, kept_bytes: int = KEPT
 
 def stated_means(folder: str | Path) -> dict[str, NDArray[np.float64]]:
     """Of `state` and `actions`, the means (D,) that the meta files of a LeRobot data set state; only those that they do."""
-    info = read_info(folder)
-    features = info["features"]
-    columns = {role: next((name for name in names if name in features), "") for role, names in NAMES.items()}
-    stated = Layout(Path(folder), info, str(info["codebase_version"]) == OLD).means(list(columns.values()))
+    layout = layout_of(folder)
+    columns = {role: next((name for name in names if name in layout.info["features"]), "") for role, names in NAMES.items()}
+    stated = layout.means(list(columns.values()))
     return {role: stated[name] for role, name in columns.items() if name in stated}
+
+
+def layout_of(folder: str | Path) -> Layout:
+    """Where things lie in a LeRobot data set, whichever of the two layouts it has."""
+    info = read_info(folder)
+    return Layout(Path(folder), info, str(info["codebase_version"]) == OLD)
 
 
 @contextmanager
