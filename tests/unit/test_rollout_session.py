@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from argparse import Namespace
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from dtr.rollout.agreement import agreement
 from dtr.rollout.engine import Infer
 from dtr.rollout.episode import Journal
 from dtr.rollout.protocol import Protocol
-from dtr.rollout.run import film_key, plan
+from dtr.rollout.run import check, film_key, plan
 from dtr.rollout.session import Part, Session, roll_out
 from dtr.rollout.video import write_contact_sheet, write_film
 from dtr.sim.perturbations.variant import split
@@ -241,3 +242,17 @@ def test_requests_of_another_shape_are_never_in_one_batch(tmp_path: Path) -> Non
     other = replace(other, orders=[replace(order, told="please do it") for order in other.orders])
     roll_out([one, other], tmp_path / "state")
     assert told and all(texts == {"please do it"} for texts in told)
+
+
+@pytest.mark.parametrize(
+    ("suites", "outs", "video", "says"),
+    [
+        (["a", "b"], ["x"], None, "a file in --out for each of 2 different suites, got 1"),
+        (["a", "b"], ["x", "x"], None, "a file in --out for each of 2 different suites, got 1"),
+        (["a", "a"], ["x", "y"], None, "2 different suites"),
+        (["a", "b"], ["x", "y"], "films", "films are of one suite, got 2 with --video"),
+    ],
+)
+def test_every_suite_has_its_own_file(suites: list[str], outs: list[str], video: str | None, says: str) -> None:
+    with pytest.raises(BadConfig, match=says):
+        check(Namespace(workers=1, suite=suites, out=[Path(out) for out in outs], video=video), len(suites))

@@ -98,7 +98,7 @@ def resources_of(stage: str, targets: Targets, suites: Sequence[str] = ()) -> di
 
     def runtime(wildcards: Wildcards, attempt: int, threads: int) -> int:
         rate = GPU_FLOPS * gpu(wildcards) if on_gpu else CPU_FLOPS * threads
-        parts = [On(wildcards, suite) for suite in suites] or [wildcards]
+        parts: list[Wildcards] = [On(wildcards, suite) for suite in suites] or [wildcards]
         return round((START_S + SAFETY * sum(work_s(targets, part, threads, rate) for part in parts)) * attempt / 60)
 
     return {"mem_mb": mem_mb, "runtime": runtime} | ({"gpu": gpu} if on_gpu else {})

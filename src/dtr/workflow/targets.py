@@ -148,7 +148,9 @@ class Targets(Arguments):
         seen: set[str] = set()
         found: dict[str, list[str]] = {}
         for column, variants in self.config.get("variants", {}).items():
-            found[column] = [f"{suite}+{variant}" for variant in variants if variant not in seen for suite in self.config["suites"].values()]
+            found[column] = [
+                f"{suite}+{variant}" for variant in variants if variant not in seen for suite in self.config["suites"].values()
+            ]
             seen |= set(variants)
         return {column: labels for column, labels in found.items() if labels}
 
