@@ -14,6 +14,7 @@ from dtr.sim.perturbations.robot import touches
 from dtr.sim.simulator import Simulator
 from dtr.sim.suites import initial_states, suite
 
+pytestmark = pytest.mark.slow
 TASK = suite("embedded_goal").tasks[0]
 STATES = initial_states(TASK)
 PUSH = np.array([1.0, -0.5, -1.0, 0.2, 0.0, -0.3, 1.0])
@@ -82,12 +83,18 @@ def test_the_expert_still_solves_it(perturbation):
     simulator.close()
 
 
-@pytest.mark.parametrize("category", ["camera", "light", "background", "noise"])
-def test_pictures_change_repeat_and_are_put_back(category):
+@pytest.fixture(scope="module")
+def plain():
+    """What the undisturbed scene shows."""
     simulator = Simulator(TASK, image_size=64)
     simulator.reset(STATES[0], 7)
-    plain = simulator.observe()
+    frame = simulator.observe()
     simulator.close()
+    return frame
+
+
+@pytest.mark.parametrize("category", ["camera", "light", "background", "noise"])
+def test_pictures_change_repeat_and_are_put_back(category, plain):
     simulator = disturbed(f"{category}-3", image_size=64)
     frames = []
     for trial in (0, 1, 0):
