@@ -9,7 +9,6 @@ from dtr.sim.expert import Expert
 from dtr.sim.simulator import Simulator
 from dtr.sim.suites import TRIALS, initial_states, suite
 
-pytestmark = pytest.mark.slow
 SUITES = (
     "embedded_spatial",
     "embedded_object",

@@ -14,7 +14,6 @@ from dtr.sim.perturbations.robot import touches
 from dtr.sim.simulator import Simulator
 from dtr.sim.suites import initial_states, suite
 
-pytestmark = pytest.mark.slow
 TASK = suite("embedded_goal").tasks[0]
 STATES = initial_states(TASK)
 PUSH = np.array([1.0, -0.5, -1.0, 0.2, 0.0, -0.3, 1.0])

@@ -15,7 +15,7 @@ from dtr.errors import BadConfig, Interrupted
 
 EVERY_HELP = """
 import json, os, sys
-import jsonschema, numpy, torch  # take seconds: once for all, and nothing of ours before the fork
+import jsonschema, pyarrow.parquet, scipy.optimize, scipy.stats, torch.distributed.fsdp  # take seconds: once for all, and nothing of ours
 found = {}
 for verb in sys.argv[1:]:
     read, write = os.pipe()
