@@ -23,7 +23,11 @@ for verb in sys.argv[1:]:
     if child == 0:
         os.dup2(write, 1), os.dup2(write, 2), os.close(read)
         from dtr import cli
-        cli.main([verb, "--help"])
+        try:
+            cli.main([verb, "--help"])
+        except SystemExit as end:
+            sys.stdout.flush()
+            os._exit(end.code)  # at once: to take torch apart takes longer than all that came before
     os.close(write)
     with open(read) as said:
         found[verb] = said.read()
