@@ -119,6 +119,17 @@ def test_pictures_on_the_disk_are_those_in_memory(tmp_path: Path, old: bool) -> 
     assert len(list((tmp_path / "aside").glob("d-encoded-*/index.npz"))) == 1, "copied once"
 
 
+def test_an_excerpt_of_a_larger_data_set_is_the_same_on_the_disk_and_in_memory(tmp_path: Path) -> None:
+    """Its frames keep the numbers that they had there."""
+    written(tmp_path / "d")
+    for path in (tmp_path / "d").glob("data/chunk-000/*.parquet"):
+        table = pq.read_table(path)
+        index = pa.array(np.asarray(table["index"]) + 100)
+        pq.write_table(table.set_column(table.column_names.index("index"), "index", index), path)
+    held, lazy = read_lerobot(tmp_path / "d"), read_lerobot(tmp_path / "d", tmp_path, 0)
+    same(lazy, held, np.arange(len(held)))
+
+
 @pytest.mark.parametrize("old", [False, True])
 def test_films_are_read_frame_by_frame(tmp_path: Path, old: bool) -> None:
     written(tmp_path / "d")

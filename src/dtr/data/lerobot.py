@@ -85,7 +85,7 @@ def read_lerobot(folder: str | Path, aside: Path = ASIDE, kept_bytes: int = KEPT
         held = Films(layout.films(cameras), numbers["episode_index"], numbers["frame_index"], float(info["fps"]), shape)
         held = held[:] if fits else held
     else:
-        held = encoded(layout, cameras, shape, aside)
+        held = encoded(layout, cameras, shape, aside, np.argsort(order))
     state, actions = (numbers[role].astype(np.float32) for role in ("state", "actions"))
     episode, task = (numbers[role].astype(np.int64) for role in ("episode_index", "task_index"))
     data = Dataset(held, state, actions, episode, task, layout.tasks())
@@ -122,19 +122,21 @@ def values(table: pa.Table, column: str, vector: bool) -> NDArray[Any]:
     return np.asarray(found.flatten()).reshape(len(found), -1) if vector else np.asarray(found)
 
 
-def encoded(layout: Layout, cameras: Sequence[str], shape: tuple[int, ...], aside: Path) -> Encoded:
-    """The pictures of a data set in a flat file under `aside`, in a folder named by the files that they are copied from."""
+def encoded(layout: Layout, cameras: Sequence[str], shape: tuple[int, ...], aside: Path, places: NDArray[np.int64]) -> Encoded:
+    """The pictures of a data set in a flat file under `aside`, in a folder named by the files that they are copied from. `places` (N,):
+    the row of the data set that each frame becomes, in the order of the files."""
     files = layout.data_files()
     said = [sha256_file(layout.folder / "meta/info.json"), *((path.name, path.stat().st_size) for path in files)]
     out = aside / f"{layout.folder.name}-encoded-{digest(said)}"
 
     def tables() -> Iterator[tuple[NDArray[np.int64], list[list[bytes]]]]:
+        at = 0
         for path in files:
             with reading(path, layout.folder):
-                table = pq.ParquetFile(path).read(["index", *cameras])
+                table = pq.ParquetFile(path).read(list(cameras))
                 found = [table[camera].combine_chunks().field("bytes").to_pylist() for camera in cameras]
-                rows = np.asarray(table["index"].combine_chunks())
-            yield rows, found
+            yield places[at : at + len(table)], found
+            at += len(table)
 
     copied(out, tables(), layout.info["total_frames"])
     return Encoded(out, shape)

@@ -104,7 +104,7 @@ def picture(encoded: bytes, shape: tuple[int, ...]) -> Bytes:
 
 
 def copied(folder: Path, tables: Iterable[tuple[NDArray[np.int64], Sequence[Sequence[bytes]]]], total: int) -> None:
-    """Copy encoded pictures once into `folder`: `tables` yields the numbers of some frames and, camera by camera, their bytes.
+    """Copy encoded pictures once into `folder`: `tables` yields the rows of some frames and, camera by camera, their bytes.
 
     One process copies, others wait; `index.npz` is written last, so what a killed one left is written anew.
     """
