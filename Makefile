@@ -1,5 +1,5 @@
 # Everything here sets the machine up first (`make setup`), asks nothing and may be interrupted and repeated.
-#   make table1              fetch the cached artifacts, roll out 5 initial states a task for every arm, show the table beside the full one
+#   make table1              fetch the cached artifacts, roll out 3 initial states a task for every arm, show the table beside the full one
 #   make table1 TRIALS=50    the same with all 50 states
 #   make table1 FRESH=1      recompute everything from nothing, in fresh/ (hours; resumable)
 #   make test                every check and test
@@ -14,7 +14,7 @@ SHELL := bash
 .DEFAULT_GOAL := table1
 
 CONFIG ?= config/embedded.yaml
-TRIALS ?= 5
+TRIALS ?= 3
 CORES ?= $(shell nproc)
 IMAGE ?= containers/dtr.sif
 BIN := .venv/bin

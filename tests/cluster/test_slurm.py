@@ -104,6 +104,7 @@ def test_table_1_end_to_end(made):
     assert set(states(made.jobs)) == {"COMPLETED"}
     counts = Counter(re.match("rule_[a-z]+", job["Comment"])[0] for job in made.jobs)  # cells and tables: where Snakemake runs
     assert counts == {f"rule_{rule}": n for rule, n in {"demonstrate": 3, "checkpoint": 1, "plan": 7, "recover": 7}.items()} | {
+        "rule_score": 1,  # the table says which dropped blocks were dead
         "rule_costs": 1,  # all in one job
         "rule_rollouts": 7,  # both suites of a policy in one job
     }

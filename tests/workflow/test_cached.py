@@ -19,14 +19,14 @@ def targets(**changes):
     return Targets(EMBEDDED | changes, str(ROOT))
 
 
-def with_seven_more():
-    """Table 1 with pi0.5's seven rows, Tables 2, 3 and 5, perturbed columns, a second seed."""
+def with_more():
+    """Tables 1, 2, 3 and 5, perturbed columns, a second seed."""
     tables = {f"table{n}": f"config/experiments/table{n}.tsv" for n in (1, 2, 3)}
     tables["table5"] = {"sheet": "config/experiments/table5.tsv", "columns": ["goal", "camera", "action_speedup", "task_speedup"]}
-    more = targets(tables=tables, variants={"camera": ["camera-1", "camera-3"]})
+    changed = EMBEDDED | {"tables": tables, "variants": {"camera": ["camera-1", "camera-3"]}, "profile": ["gateprobe"]}
+    more = Targets({key: value for key, value in changed.items() if key != "pressure"}, str(ROOT))
     rows = more.sheets["table1"]
-    rows[1] = replace(rows[1], seeds=(0, 1))
-    rows += [replace(arm, row=arm.row.replace("openvla_oft", "pi05"), policy="pi05", recipe="flow_recover") for arm in rows[:7]]
+    rows[:] = [replace(arm, seeds=(0, 1)) if arm.cut == "vision-half" else arm for arm in rows]
     return more
 
 
@@ -60,7 +60,7 @@ def test_every_hash_of_this_repository_s_cache_is_named_by_a_stage(monkeypatch):
 
 
 def test_new_rows_need_no_line_by_hand_and_names_tell_arms_apart():
-    stages = whole(with_seven_more())[1]
+    stages = whole(with_more())[1]
     assert {"arm@none", "arm@pi05-none", "recovery@vision-half-seed1", "recovery@pi05-vision-half-seed1", "scores@pi05-gateprobe"} <= set(
         stages
     )
@@ -77,7 +77,7 @@ def test_new_rows_need_no_line_by_hand_and_names_tell_arms_apart():
 
 
 def test_dvc_reads_it_as_we_do(folder):
-    stages = write_all(with_seven_more())
+    stages = write_all(with_more())
     subprocess.run(["dvc", "init", "--no-scm", "--quiet"], check=True, stdin=subprocess.DEVNULL, capture_output=True)
     from dvc.repo import Repo
 
@@ -89,7 +89,7 @@ def test_dvc_reads_it_as_we_do(folder):
 
 
 def test_a_table_alone_is_all_that_it_is_made_of_and_no_other(folder):
-    write_all(with_seven_more())
+    write_all(with_more())
     one = dvcfile.made_of(["table5"])
     assert {"records", "pretraining", "checkpoint@openvla_oft", "arm@none", "plans@openvla_oft-language-gateprobe-4", "score"} <= set(one)
     assert not any("pi05" in name for name in one) and "rollouts@none-embedded_spatial" not in one
@@ -98,7 +98,7 @@ def test_a_table_alone_is_all_that_it_is_made_of_and_no_other(folder):
 
 
 def test_what_has_no_hash_yet_is_not_named(folder):
-    named, stages = whole(with_seven_more())
+    named, stages = whole(with_more())
     dvcfile.write("embedded", named, {*stages["arm@none"].outs, *stages["table1"].outs})
     assert set(dvcfile.read_stages()) == {"arm@none", "table1"}
     assert set(dvcfile.read_stages()["table1"].deps) <= {*stages["arm@none"].outs, *stages["table1"].outs}
@@ -116,7 +116,7 @@ def test_hashes_follow_their_paths_to_what_a_stage_is_called_now(folder):
 
 
 def test_the_limit_is_a_table_s(folder, monkeypatch):
-    stages = write_all(with_seven_more())
+    stages = write_all(with_more())
     lock = {
         name: {"cmd": "c", "outs": [{"path": out, "md5": f"{name}{out}", "size": 10**6} for out in stage.outs]}
         for name, stage in stages.items()

@@ -72,8 +72,9 @@ def test_every_rule_runs_in_the_image():
 
 def make_image(folder):
     """`make image` in a machine whose only programs are in `folder`: its result."""
-    command = (shutil.which("make"), "--assume-old=setup", "image", f"IMAGE={folder}/dtr.sif", f"CURDIR={folder}")
-    environment = os.environ | {"PATH": str(folder)}
+    command = (shutil.which("make"), "--no-print-directory", "--assume-old=setup", "image", f"IMAGE={folder}/dtr.sif", f"CURDIR={folder}")
+    outer = {"MAKEFLAGS", "MFLAGS", "MAKELEVEL"}  # of the `make test` that runs this: it would print its folders
+    environment = {key: value for key, value in os.environ.items() if key not in outer} | {"PATH": str(folder)}
     return subprocess.run(
         command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=60
     )
