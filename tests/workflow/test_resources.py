@@ -1,6 +1,7 @@
 """What jobs ask a cluster for follows from the policy's size, its plan, the recipe and the attempt."""
 
 import json
+import re
 from types import SimpleNamespace
 
 import pytest
@@ -16,6 +17,7 @@ from dtr.workflow.targets import Targets
 RECOVER = SimpleNamespace(policy="openvla_oft", cut="language-half", data="four", recipe="recover", seed="0")
 ROLLOUT = SimpleNamespace(**vars(RECOVER), protocol="closed-n50", suite="libero_spatial")
 SCORE = SimpleNamespace(policy="openvla_oft", calibration="four", metric="gateprobe")
+FAILURES = SimpleNamespace(table="table1", row="openvla_oft.baseline", column="long")
 
 
 def targets(scale, **changes):
@@ -23,10 +25,8 @@ def targets(scale, **changes):
 
 
 def asked(stage, of, wildcards, attempt=1, threads=2):
-    return {
-        key: value(wildcards) if key == "gpu" else value(wildcards, attempt=attempt, threads=threads)
-        for key, value in resources_of(stage, of).items()
-    }
+    given = {"gpu": {}, "mem_mb": {"attempt": attempt, "threads": threads}, "runtime": {"attempt": attempt, "threads": threads}}
+    return {key: value(wildcards, **given[key]) if callable(value) else value for key, value in resources_of(stage, of).items()}
 
 
 def write_plan(of, cut, parameters, flops):
@@ -98,6 +98,26 @@ def test_sizes_follow_from_a_configuration_upwards():
         size = size_of_model(yaml.safe_load((ROOT / f"config/{scale}.yaml").read_text())["policies"]["openvla_oft"]["model"])
         assert parameters < size.parameters < 1.5 * parameters and flops < size.flops < 3 * flops
     assert size_of_model({}) == LARGEST
+
+
+def test_whatever_computes_with_a_policy_asks_for_room_and_where_it_is_told_for_a_gpu_all_on_one_node():
+    paper, embedded = targets("paper"), targets("embedded")
+    wildcards = {"failures": FAILURES, "score": SCORE, "stability": SCORE, "rollout": ROLLOUT}
+    for stage in ("recover", "score", "stability", "canary", "rollout", "latency", "failures"):
+        large, small = (asked(stage, of, wildcards.get(stage, ROLLOUT)) for of in (paper, embedded))
+        assert large["gpu"] in (1, 4) and large["nodes"] == 1 and large["mem_mb"] > 30_000, stage
+        assert set(small) == {"mem_mb", "runtime"} and small["mem_mb"] < 10_000, stage
+    compressed = asked("compress", paper, RECOVER)
+    assert compressed["mem_mb"] > 60_000 and "gpu" not in compressed
+
+
+def test_every_rule_says_what_it_needs_or_runs_where_snakemake_runs():
+    snakefile = (ROOT / "Snakefile").read_text()
+    local = set(re.findall(r"^    (\w+),$", snakefile.split("\nlocalrules:\n")[1].split("\n\n")[0], re.MULTILINE))
+    texts = [snakefile, *(path.read_text() for path in (ROOT / "rules").glob("*.smk"))]
+    rules = {rule.split(":")[0]: rule for text in texts for rule in re.split(r"^rule ", text, flags=re.MULTILINE)[1:]}
+    assert local < rules.keys() and {"recover", "table"} < rules.keys()
+    assert {name for name, rule in rules.items() if "**resources_of(" in rule} == rules.keys() - local
 
 
 def test_an_unknown_stage_is_said():

@@ -27,7 +27,7 @@ from dtr.workflow import paths
 from dtr.workflow.targets import Targets
 
 TRAINS = frozenset({"checkpoint", "recover"})
-ON_GPU = TRAINS | {"score", "canary", "rollout"}
+ON_GPU = TRAINS | {"score", "stability", "canary", "rollout", "latency", "failures"}
 SAFETY = 2.0
 START_S = 600.0
 """Imports over a network, a cold file system, loading."""
@@ -88,7 +88,8 @@ def resources_of(stage: str, targets: Targets) -> dict[str, Any]:
         rate = GPU_FLOPS * gpu(wildcards) if on_gpu else CPU_FLOPS * threads
         return round((START_S + SAFETY * work_s(targets, wildcards, threads, rate)) * attempt / 60)
 
-    return {"mem_mb": mem_mb, "runtime": runtime} | ({"gpu": gpu} if on_gpu else {})
+    # `sbatch --gpus=4` alone may spread them over several nodes
+    return {"mem_mb": mem_mb, "runtime": runtime} | ({"gpu": gpu, "nodes": 1} if on_gpu else {})
 
 
 def size_of(targets: Targets, policy: str, cut: str = "none") -> Size:
@@ -198,18 +199,30 @@ def rollout_s(targets: Targets, w: Wildcards, threads: int, rate: float) -> floa
     """episodes * steps * (step / simulators + inference / chunk), an inference bound by operations or by reading the weights."""
     protocol = json.loads(targets.protocol_json(w.protocol))
     episodes = int(protocol["trials"]) * len(protocol.get("tasks") or range(task_count(w.suite)))
-    return episodes * episode_s(protocol, targets, w, threads, rate)
+    return episodes * episode_s(protocol, size_of(targets, w.policy, w.cut), threads, rate)
 
 
 def canary_s(targets: Targets, w: Wildcards, threads: int, rate: float) -> float:
     """Three episodes of each suite."""
     protocol = json.loads(targets.protocol_json(w.protocol))
-    return 3 * len(targets.config["suites"]) * episode_s(protocol, targets, w, threads, rate)
+    return 3 * len(targets.config["suites"]) * episode_s(protocol, size_of(targets, w.policy, w.cut), threads, rate)
 
 
-def episode_s(protocol: Mapping[str, Any], targets: Targets, w: Wildcards, threads: int, rate: float) -> float:
+def failures_mb(targets: Targets, w: Wildcards, threads: int) -> float:
+    """As a rollout."""
+    arm = targets.arm(w.table, w.row)
+    return weights_mb(size_of(targets, arm.policy, arm.cut)) + 2 * threads * SIMULATOR_MB
+
+
+def failures_s(targets: Targets, w: Wildcards, threads: int, rate: float) -> float:
+    """A dozen episodes (dtr.report.figures.failures), played once more."""
+    arm = targets.arm(w.table, w.row)
+    protocol = json.loads(targets.protocol_json(targets.protocol(arm, "")))
+    return 12 * episode_s(protocol, size_of(targets, arm.policy, arm.cut), threads, rate)
+
+
+def episode_s(protocol: Mapping[str, Any], size: Size, threads: int, rate: float) -> float:
     """One episode of those that run at a time."""
-    size = size_of(targets, w.policy, w.cut)
     inference = max(size.flops / rate, FLOAT * size.parameters / GPU_BYTES)
     return STEPS * (STEP_S / threads + inference / int(protocol.get("chunk", 8)))
 
@@ -225,11 +238,15 @@ STAGES: dict[str, tuple[Callable[[Targets, Wildcards, int], float], Callable[[Ta
     "fetch": (lambda t, w, n: CUDA_MB, lambda t, w, n, rate: FETCH_S),
     "checkpoint": (checkpoint_mb, checkpoint_s),
     "score": (score_mb, score_s),
+    "stability": (score_mb, score_s),
     "plan": (lambda t, w, n: 0, lambda t, w, n, rate: COUNT_S),
     "drop": (lambda t, w, n: 2 * weights_mb(size_of(t, w.policy)), lambda t, w, n, rate: COUNT_S),
     "cost": (lambda t, w, n: 0, lambda t, w, n, rate: COUNT_S),
+    "latency": (lambda t, w, n: 2 * weights_mb(size_of(t, w.policy)), lambda t, w, n, rate: COUNT_S),
+    "compress": (lambda t, w, n: 2 * weights_mb(size_of(t, w.policy)), lambda t, w, n, rate: COUNT_S),
     "recover": (recover_mb, recover_s),
     "canary": (rollout_mb, canary_s),
     "rollout": (rollout_mb, rollout_s),
+    "failures": (failures_mb, failures_s),
 }
 """Stage -> megabytes and seconds of work of one job."""
