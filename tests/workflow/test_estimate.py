@@ -124,8 +124,8 @@ def test_the_page_of_coverage_is_up_to_date(monkeypatch):
 
 def test_coverage_says_run_only_of_what_is_cached():
     of = targets("embedded")
-    assert coverage.here(of, "table1", set()) == "planned: 7 of 7 rows, none of them run"
+    assert coverage.here(of, "table1", set()) == "planned: 14 of 14 rows, none of them run"
     rows = {path for arm in of.running("table1") for path in coverage.behind(of, "table1", arm.row)}
-    assert coverage.here(of, "table1", rows) == "planned: 7 of 7 rows, 7 of them run"
-    assert coverage.here(of, "table1", rows | {"results/embedded/table1.csv"}) == "run: 7 of 7 rows"
-    assert coverage.here(of, "table7", rows) == coverage.cost(of, "table7") == "not planned"
+    assert coverage.here(of, "table1", rows) == "planned: 14 of 14 rows, 14 of them run"
+    assert coverage.here(of, "table1", rows | {"results/embedded/table1.csv"}) == "run: 14 of 14 rows"
+    assert coverage.here(of, "table6", rows) == coverage.cost(of, "table6") == "not planned"
