@@ -11,7 +11,7 @@ from world import ROOT
 from dtr.errors import MissingLibrary, UnknownName
 from dtr.policies.device import probe
 from dtr.workflow import paths
-from dtr.workflow.resources import LARGEST, resources_of, size_of, size_of_model
+from dtr.workflow.resources import LARGEST, held_mb, pictures_mb, resources_of, size_of, size_of_model
 from dtr.workflow.targets import Targets
 
 RECOVER = SimpleNamespace(policy="openvla_oft", cut="language-half", data="four", recipe="recover", seed="0")
@@ -49,6 +49,15 @@ def test_7_b_asks_for_more_than_a_laptop_s_policy_and_both_for_more_than_a_plan(
     assert large["gpu"] == 4 and "gpu" not in small and "gpu" not in table and asked("rollout", paper, ROLLOUT)["gpu"] == 1
     assert large["mem_mb"] > 60_000 > 10 * table["mem_mb"] and small["mem_mb"] < 10_000
     assert large["runtime"] > 12 * 60 > 6 * small["runtime"] and table["runtime"] <= 30
+
+
+def test_pictures_that_stay_on_the_disk_need_no_memory():
+    """107 GB of LIBERO, decoded: four processes would ask for half a terabyte."""
+    paper = targets("paper")
+    assert sum(pictures_mb(paper, "four")) > 100_000 and held_mb(paper, "four", 4) == 0
+    assert asked("recover", paper, RECOVER)["mem_mb"] < 160_000 and asked("score", paper, SCORE)["mem_mb"] < 200_000
+    embedded = targets("embedded")
+    assert held_mb(embedded, "four", 2) == 2 * sum(pictures_mb(embedded, "four")) > 1000
 
 
 def test_what_was_measured_on_two_cores_fits():

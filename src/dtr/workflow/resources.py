@@ -20,6 +20,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
+from dtr.data.stored import KEPT_BYTES
 from dtr.errors import unknown
 from dtr.provenance import read_json
 from dtr.sim.suites import task_count
@@ -131,10 +132,15 @@ def weights_mb(size: Size) -> float:
     return 2 * FLOAT * size.parameters / 1e6
 
 
-def pictures_mb(targets: Targets, data: str, processes: int = 1) -> float:
-    """Demonstrations of a mixture in the memory of each process: frames * cameras * side^2 * 3 bytes."""
-    rows = sum(frames(targets, name) for name in targets.config["data"][data])
-    return processes * rows * CAMERAS * targets.config["image_size"] ** 2 * 3 / 1e6
+def pictures_mb(targets: Targets, data: str) -> list[float]:
+    """The pictures of each data set of a mixture: frames * cameras * side^2 * 3 bytes."""
+    frame_mb = CAMERAS * targets.config["image_size"] ** 2 * 3 / 1e6
+    return [frames(targets, name) * frame_mb for name in targets.config["data"][data]]
+
+
+def held_mb(targets: Targets, data: str, processes: int = 1) -> float:
+    """Those that every process holds in memory; larger data sets stay on the disk (dtr.data.stored)."""
+    return processes * sum(mb for mb in pictures_mb(targets, data) if mb * 1e6 <= KEPT_BYTES)
 
 
 def frames(targets: Targets, demos: str) -> int:
@@ -158,7 +164,7 @@ def checkpoint_mb(targets: Targets, w: Wildcards, threads: int) -> float:
     """Policy, training state, pictures."""
     pretraining, size = targets.config["policies"][w.policy]["pretraining"], size_of(targets, w.policy)
     recipe, processes = targets.config["recipes"][pretraining["recipe"]], max(1, targets.gpus(w.policy))
-    return weights_mb(size) + training_mb(recipe, size) + pictures_mb(targets, pretraining["data"], processes) + SIMULATOR_MB * threads
+    return weights_mb(size) + training_mb(recipe, size) + held_mb(targets, pretraining["data"], processes) + SIMULATOR_MB * threads
 
 
 def checkpoint_s(targets: Targets, w: Wildcards, threads: int, rate: float) -> float:
@@ -171,7 +177,7 @@ def recover_mb(targets: Targets, w: Wildcards, threads: int) -> float:
     """The undropped policy that is read, the state of what is left of it, pictures."""
     whole, left = size_of(targets, w.policy), size_of(targets, w.policy, w.cut)
     state = training_mb(targets.config["recipes"][w.recipe], left)
-    return weights_mb(whole) + state + pictures_mb(targets, w.data, max(1, targets.gpus(w.policy))) + SIMULATOR_MB * threads
+    return weights_mb(whole) + state + held_mb(targets, w.data, max(1, targets.gpus(w.policy))) + SIMULATOR_MB * threads
 
 
 def recover_s(targets: Targets, w: Wildcards, threads: int, rate: float) -> float:
@@ -181,7 +187,7 @@ def recover_s(targets: Targets, w: Wildcards, threads: int, rate: float) -> floa
 
 def score_mb(targets: Targets, w: Wildcards, threads: int) -> float:
     """Policy, pictures and one more copy for what the gates see."""
-    return 2 * weights_mb(size_of(targets, w.policy)) + pictures_mb(targets, targets.config["calibrations"][w.calibration]["data"])
+    return 2 * weights_mb(size_of(targets, w.policy)) + held_mb(targets, targets.config["calibrations"][w.calibration]["data"])
 
 
 def score_s(targets: Targets, w: Wildcards, threads: int, rate: float) -> float:
