@@ -186,16 +186,7 @@ def test_failures_are_spread_over_the_tasks() -> None:
 
 def test_failures_are_played_where_the_rollout_was(place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     episodes = place / "full/openvla_oft.half.language/seed0/spatial.jsonl"
-    words = [
-        "figure",
-        "failures",
-        "--policy",
-        "policy.safetensors",
-        "--episodes",
-        str(episodes),
-        "--protocol",
-        json.dumps(PROTOCOL.to_dict()),
-    ]
+    words = ["figure", "failures", "--episodes", str(episodes), "--protocol", json.dumps(PROTOCOL.to_dict()), "--policy", "policy"]
     assert cli.run([*words, "--device", "abacus", "--out", str(tmp_path / "failures.png")]) == 2
     assert "--device abacus does not work on" in capsys.readouterr().err
 
