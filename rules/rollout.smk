@@ -21,3 +21,40 @@ rule rollout:
     shell:
         "dtr rollout --policy {input.policy} --suite {wildcards.suite}{wildcards.variant} --protocol {params.protocol:q} {params.device} --workers $((2 * {threads}))"
         " --state-dir {params.state} --out {output.episodes} 2>&1 | tee -i {log}"
+
+
+# A column of variants is many short rollouts, and most of a short one's time is starting. So one job plays all of a column: every suite under
+# every variant, a file each, with the bytes that a job of its own would write. `snakemake <one of these files>` makes its column.
+for column, labels in targets.together().items():
+
+    rule:
+        name:
+            f"rollout_{column}"
+        input:
+            policy=paths.RECOVERED,
+            canary=lambda w: targets.canary(w),
+        output:
+            episodes=[
+                paths.ROLLOUT.replace("{suite}{variant}", label) for label in labels
+            ],
+        log:
+            f"logs/rollout/{{scale}}.{{policy}}.{{cut}}.{{data}}.{{recipe}}.seed{{seed}}.{{protocol}}.{column}.log",
+        threads: 2
+        resources:
+            **resources_of("rollout", targets, [split(label)[0] for label in labels]),
+        params:
+            stage=token("rollout"),
+            scenes=[
+                suite_digest(split(label)[0]) + split(label)[1].conditions()
+                for label in labels
+            ],
+            device=targets.device,
+            protocol=lambda w: targets.protocol_json(w.protocol),
+            state=f"{paths.WORK}/{{cut}}/{{data}}.{{recipe}}/seed{{seed}}/rollouts/{{protocol}}/{version('rollout')}",
+            suites=labels,
+        shell:
+            "dtr rollout --policy {input.policy} --suite {params.suites} --protocol {params.protocol:q} {params.device} --workers $((2 * {threads}))"
+            " --state-dir {params.state} --out {output.episodes} 2>&1 | tee -i {log}"
+
+
+workflow.ruleorder(*(f"rollout_{column}" for column in targets.together()), "rollout")

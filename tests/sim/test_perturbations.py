@@ -55,6 +55,33 @@ def test_the_arm_starts_as_far_away_as_its_level_says_and_stays_there():
     plain.close()
 
 
+def test_one_scene_serves_all_its_perturbations_as_a_fresh_one_would():
+    """What a worker does that plays several variants: after every other perturbation an episode is what it is in a simulator of its own."""
+    perturbations = ("robot-5", "background-4", "camera-3", "light-5", "noise-2")
+
+    def episode(simulator):
+        simulator.reset(STATES[1], 7)
+        seen = [simulator.observe()]
+        for _ in range(6):
+            simulator.step(PUSH)
+        return [*seen, simulator.observe()], simulator.state()
+
+    alone = {}
+    for perturbation in perturbations:
+        simulator = disturbed(perturbation, image_size=64)
+        alone[perturbation] = episode(simulator)
+        if perturbation != perturbations[-1]:
+            simulator.close()
+    for perturbation in (*perturbations, *reversed(perturbations)):
+        simulator.disturb(perturbation)
+        frames, state = episode(simulator)
+        expected_frames, expected_state = alone[perturbation]
+        assert np.array_equal(state, expected_state), perturbation
+        for frame, expected in zip(frames, expected_frames, strict=True):
+            assert np.array_equal(frame.images, expected.images) and np.array_equal(frame.state, expected.state), perturbation
+    simulator.close()
+
+
 def test_a_layout_is_settled_apart_and_in_reach():
     simulator = disturbed("layout-5", render=False)
     env = simulator.env

@@ -113,14 +113,15 @@ def test_schedule_keeps_workers_on_their_task_and_spreads_them(tmp_path: Path) -
     schedule = Schedule(orders(tmp_path, ("a", "b"), (0.0, 0.1, 0.2)))
     first, second = schedule.next(None), schedule.next(None)
     assert first and second and {first.task.name, second.task.name} == {"a", "b"}
-    own = [schedule.next("a"), schedule.next("a")]
+    scenes = {o.task.name: o.task.scene for o in (first, second)}
+    own = [schedule.next(scenes["a"]), schedule.next(scenes["a"])]
     assert [o.task.name for o in own if o] == ["a", "a"]
     assert [o.key.init_state for o in own if o] == [1, 2]
-    helper = schedule.next("a")  # task a is done: it joins task b
+    helper = schedule.next(scenes["a"])  # task a is done: it joins task b
     assert helper and helper.task.name == "b"
-    last = schedule.next("b")
+    last = schedule.next(scenes["b"])
     assert last and last.key.init_state == 2
-    assert schedule.next("b") is None and schedule.next("b") is None
+    assert schedule.next(scenes["b"]) is None and schedule.next(scenes["b"]) is None
 
 
 def test_actions_beyond_the_step_limit_are_not_executed(tmp_path: Path) -> None:

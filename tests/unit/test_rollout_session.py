@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from argparse import Namespace
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,11 +14,13 @@ from dtr.errors import BadConfig, BadRecord, DiskFull, UnknownName
 from dtr.provenance import digest
 from dtr.rollout import video
 from dtr.rollout.agreement import agreement
+from dtr.rollout.engine import Infer
 from dtr.rollout.episode import Journal
 from dtr.rollout.protocol import Protocol
-from dtr.rollout.run import film_key, plan
-from dtr.rollout.session import Session
+from dtr.rollout.run import check, film_key, plan
+from dtr.rollout.session import Part, Session, roll_out
 from dtr.rollout.video import write_contact_sheet, write_film
+from dtr.sim.perturbations.variant import split
 from dtr.sim.suites import Suite, suite
 
 PROTOCOL = Protocol("test", batch=2, chunk=3)
@@ -184,3 +187,72 @@ def test_names_of_episodes_to_film() -> None:
             film_key(wrong, tasks, protocol)
     with pytest.raises(BadConfig, match=r"1/2 is of task 1, but the protocol p plays only 0, 3"):
         film_key("1/2", tasks, replace(protocol, tasks=(3, 0)))
+
+
+def varied(folder: Path, label: str, starts: tuple[float, ...], out: str, infer: Infer = walk) -> Part:
+    """A part of two tasks under a variant; the simulator of one number takes no notice of perturbations."""
+    name, variant = split(label)
+    tasks = replace(Suite(name, (), 20), variant=variant)
+    jobs = [replace(o, key=replace(o.key, suite=name), task=replace(o.task, suite=name)) for o in orders(folder, ("a", "b"), starts)]
+    return Part(Session(infer, PROTOCOL, tasks, "0" * 16, 2, 60.0, build_line), jobs, folder / out)
+
+
+LABELS = ("fake", "fake+camera-3", "other+robot-1")
+
+
+def test_played_together_each_file_has_the_bytes_that_it_has_alone(tmp_path: Path) -> None:
+    starts = (0.5, -0.5, 0.875)
+    alone = [varied(tmp_path, label, starts, f"alone-{label}.jsonl") for label in LABELS]
+    for part in alone:
+        roll_out([part], tmp_path / "state")
+    built = len(list(tmp_path.glob("built-*")))
+    parts = [varied(tmp_path, label, starts, f"{label}.jsonl") for label in LABELS]
+    found = roll_out(parts, tmp_path / "state")
+    assert [part.out.read_bytes() for part in parts] == [part.out.read_bytes() for part in alone]
+    assert [len(episodes) for episodes in found] == [part.session.played for part in parts] == [6, 6, 6]
+    assert len(list(tmp_path.glob("built-*"))) - built < built, "workers keep a scene from one variant to the next"
+    assert not list((tmp_path / "state").iterdir())
+
+
+def test_what_was_kept_of_some_is_not_played_again_and_stays_until_all_files_stand(tmp_path: Path) -> None:
+    first, second = (varied(tmp_path, label, (0.75, 0.875), f"{label}.jsonl") for label in LABELS[:2])
+    with first.session.journal(tmp_path / "state") as journal:
+        for episode in first.session.play(first.orders[:3]):
+            journal.append(episode)
+    (tmp_path / "blocked").write_text("a file where the folder should be")
+    with pytest.raises(OSError, match="blocked"):
+        roll_out(
+            [varied(tmp_path, LABELS[0], (0.75, 0.875), "a.jsonl"), replace(second, out=tmp_path / "blocked" / "b.jsonl")],
+            tmp_path / "state",
+        )
+    assert len(list((tmp_path / "state").iterdir())) == 2
+    again = [varied(tmp_path, label, (0.75, 0.875), f"{label}.jsonl") for label in LABELS[:2]]
+    roll_out(again, tmp_path / "state")
+    assert [part.session.played for part in again] == [0, 0] and not list((tmp_path / "state").iterdir())
+
+
+def test_requests_of_another_shape_are_never_in_one_batch(tmp_path: Path) -> None:
+    told: list[set[str]] = []
+
+    def longer(requests):  # type: ignore[no-untyped-def]
+        told.append({text for _, text in requests.values()})
+        return walk(requests)
+
+    one, other = varied(tmp_path, "fake", (0.5,), "a.jsonl"), varied(tmp_path, "fake+language-2", (0.5,), "b.jsonl", longer)
+    other = replace(other, orders=[replace(order, told="please do it") for order in other.orders])
+    roll_out([one, other], tmp_path / "state")
+    assert told and all(texts == {"please do it"} for texts in told)
+
+
+@pytest.mark.parametrize(
+    ("suites", "outs", "video", "says"),
+    [
+        (["a", "b"], ["x"], None, "a file in --out for each of 2 different suites, got 1"),
+        (["a", "b"], ["x", "x"], None, "a file in --out for each of 2 different suites, got 1"),
+        (["a", "a"], ["x", "y"], None, "2 different suites"),
+        (["a", "b"], ["x", "y"], "films", "films are of one suite, got 2 with --video"),
+    ],
+)
+def test_every_suite_has_its_own_file(suites: list[str], outs: list[str], video: str | None, says: str) -> None:
+    with pytest.raises(BadConfig, match=says):
+        check(Namespace(workers=1, suite=suites, out=[Path(out) for out in outs], video=video), len(suites))

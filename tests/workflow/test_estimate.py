@@ -128,4 +128,4 @@ def test_coverage_says_run_only_of_what_is_cached():
     rows = {path for arm in of.running("table1") for path in coverage.behind(of, "table1", arm.row)}
     assert coverage.here(of, "table1", rows) == "planned: 14 of 14 rows, 14 of them run"
     assert coverage.here(of, "table1", rows | {"results/embedded/table1.csv"}) == "run: 14 of 14 rows"
-    assert coverage.here(of, "table6", rows) == coverage.cost(of, "table6") == "not planned"
+    assert coverage.here(of, "table9", rows) == coverage.cost(of, "table9") == "not planned"

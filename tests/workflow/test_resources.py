@@ -11,7 +11,7 @@ from world import ROOT
 from dtr.errors import MissingLibrary, UnknownName
 from dtr.policies.device import probe
 from dtr.workflow import paths
-from dtr.workflow.resources import LARGEST, held_mb, pictures_mb, resources_of, size_of, size_of_model
+from dtr.workflow.resources import LARGEST, START_S, held_mb, pictures_mb, resources_of, size_of, size_of_model
 from dtr.workflow.targets import Targets
 
 RECOVER = SimpleNamespace(policy="openvla_oft", cut="language-half", data="four", recipe="recover", seed="0")
@@ -79,6 +79,14 @@ def test_a_plan_that_is_there_says_what_is_left():
     )
     path.write_text("damaged: the stage that reads it will say so")
     assert size_of(paper, "openvla_oft", "language-half") == size_of(paper, "openvla_oft")
+
+
+def test_a_job_of_several_suites_takes_the_time_of_each_and_starts_once():
+    embedded = targets("embedded")
+    rollout = SimpleNamespace(**vars(RECOVER), protocol="closed-n50")
+    one, four = (resources_of("rollout", embedded, ["embedded_spatial"] * n)["runtime"](rollout, attempt=1, threads=2) for n in (1, 4))
+    start = START_S / 60
+    assert one > start and four - start == pytest.approx(4 * (one - start), abs=2)
 
 
 def test_matched_cost_is_the_undropped_policy_s():

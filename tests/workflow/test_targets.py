@@ -198,6 +198,12 @@ def test_a_table_of_perturbations_asks_for_every_suite_under_each(targets):
     assert plus.episodes(arm, "average", "", "table1") == targets.episodes(arm, "average", "")
     exhibits = Exhibits(plus)
     assert exhibits.figures()[-4:] == ["strength", *REPORTED]
+    labels = ["embedded_spatial", "embedded_object", "embedded_goal", "embedded_long"]
+    assert plus.together()["noise"] == [f"{suite}+noise-2+blank" for suite in labels] and len(plus.together()["camera"]) == 8
+    shared = Targets(
+        {**plus.config, "variants": {"camera": ["camera-1"], "worst": ["camera-1"]}, "tables": {"table1": tables["table1"]}}, str(ROOT)
+    )
+    assert list(shared.together()) == ["camera"], "a record is made by one job"
     cells = exhibits.files("strength")
     assert len(cells) == 2 * len(plus.running("table6")) and cells[0].endswith("/cells/table6/openvla_oft.baseline.camera.json")
     known = plus.constraints()

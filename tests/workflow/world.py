@@ -11,9 +11,12 @@ from pathlib import Path
 FAKE_STAGES = """#!/bin/sh
 # Stands for `dtr` where the graph is tested, not the stages: writes the command into every output.
 [ "$1" = store ] && exec python -m dtr.cli "$@"
-verb=$1 all=$* last=
+verb=$1 all=$* option=
 for word; do
-    case $last in
+    case $word in
+        --*) option=$word; continue ;;
+    esac
+    case $option in
         --out|--plan-out)
             case $verb in
                 demonstrate|render) mkdir -p "$word"; echo "$all" >"$word/data" ;;
@@ -23,7 +26,6 @@ for word; do
                 *) echo "$all" >"$word"; echo "$all" >"$word.run.json" ;;
             esac ;;
     esac
-    last=$word
 done
 """
 ROOT = Path(__file__).resolve().parents[2]

@@ -75,8 +75,9 @@ class OpenVLAProcessor(Processor):
         }
 
     def fixed(self, instructions: Sequence[str]) -> Self:
-        """Padded to the longest of these instructions, or to more where the policy says so."""
-        return dataclasses.replace(self, text_tokens=max(self.text_tokens, *(len(self._row(text)) for text in instructions)))
+        """Padded to the longest of these instructions, or to more where the policy says so; itself where that is its length already."""
+        length = max(self.text_tokens, *(len(self._row(text)) for text in instructions))
+        return self if length == self.text_tokens else dataclasses.replace(self, text_tokens=length)
 
     def _row(self, instruction: str) -> list[int]:
         """[BOS] prompt [empty] [placeholders] [stop]; the empty token is not doubled when the prompt already ends in it."""

@@ -151,7 +151,7 @@ class Engine:
 
     def engage(self, hand: Hand, schedule: Schedule) -> None:
         """Give a free worker its next order, if there is one."""
-        order = schedule.next(hand.order.task.name if hand.order else None)
+        order = schedule.next(hand.order.task.scene if hand.order else None)
         if order is None:
             hand.order = hand.frame = None
         else:

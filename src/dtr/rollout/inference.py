@@ -33,8 +33,13 @@ class Inference:
     """
 
     def __init__(self, policy: Policy, processor: Processor, rows: int, instructions: Sequence[str]) -> None:
-        self.policy, self.rows = policy.eval(), rows
+        self.policy, self.rows, self.given = policy.eval(), rows, processor
         self.processor = processor.fixed(instructions)
+
+    def also(self, instructions: Sequence[str]) -> Inference:
+        """The same policy where other instructions are told: itself where that changes no shape, so that requests of both share batches."""
+        other = Inference(self.policy, self.given, self.rows, instructions)
+        return self if other.processor is self.processor else other
 
     def __call__(self, requests: Mapping[int, tuple[Frame, str]]) -> dict[int, Array]:
         """Rows that nobody asked for are filled with a copy of one that somebody did."""

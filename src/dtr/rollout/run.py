@@ -1,4 +1,8 @@
-"""Verb `rollout`: a policy, a suite and a protocol in, one record an episode out. Resumable at any moment."""
+"""Verb `rollout`: a policy, a suite and a protocol in, one record an episode out. Resumable at any moment.
+
+Several suites, or variants of one, cost less in one call: the policy is loaded once, workers start once, and a scene is built once for all
+perturbations of its pictures and of the arm's start. Each has its own file, with the bytes that a call of its own would write.
+"""
 
 from __future__ import annotations
 
@@ -14,15 +18,15 @@ from typing import Any
 from dtr.errors import BadConfig, unknown
 from dtr.provenance import sha256_file, write_run_record
 from dtr.robots import DEFAULT
-from dtr.rollout.arena import local
+from dtr.rollout.arena import Arena, local
 from dtr.rollout.episode import Episode, Key
 from dtr.rollout.protocol import Protocol
 from dtr.rollout.remote import check_shapes, remote
-from dtr.rollout.session import Session
+from dtr.rollout.session import Part, Session, roll_out
 from dtr.rollout.worker import Array, Order
 from dtr.sim.perturbations.played import meant, told
-from dtr.sim.perturbations.variant import split
 from dtr.sim.suites import Suite, Task, initial_states
+from dtr.wire.robot import RobotHello
 
 FILMED_FAILURES = 12
 
@@ -31,15 +35,15 @@ def add_parser(verbs: Any) -> None:
     """Declare `dtr rollout`."""
     p = verbs.add_parser("rollout", help="roll a policy out on a suite, one record an episode (resumable)")
     p.add_argument("--policy", type=Path, required=True, help="policy file")
-    where = p.add_mutually_exclusive_group(required=True)
-    where.add_argument("--suite", help="suite, for example embedded_spatial, or with a variant: embedded_goal+camera-3")
-    where.add_argument("--robot", metavar="ADDRESS", help="HOST:PORT or Unix socket of a robot or foreign simulator (docs/serving.md)")
+    place = p.add_mutually_exclusive_group(required=True)
+    place.add_argument("--suite", nargs="+", help="suite, for example embedded_spatial, or with a variant: embedded_goal+camera-3")
+    place.add_argument("--robot", metavar="ADDRESS", help="HOST:PORT or Unix socket of a robot or foreign simulator (docs/serving.md)")
     p.add_argument("--perturbation", help="with --suite: what is changed, and how much, as camera-3 (dtr.sim.perturbations)")
     p.add_argument("--instruction", help="with --suite: what the policy is told instead of its instruction: blank, swapped or shuffled")
     p.add_argument("--protocol", required=True, help="official name (oft-8of8-seed0), JSON file or inline JSON")
     p.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="simulator processes (default: cores); no result depends on it")
     p.add_argument("--state-dir", type=Path, required=True, help="folder for finished episodes of an unfinished run")
-    p.add_argument("--out", type=Path, required=True, help="episodes, one JSON a line")
+    p.add_argument("--out", type=Path, nargs="+", required=True, help="episodes, one JSON a line: a file for each suite, in their order")
     p.add_argument("--device", default="cpu", help="where the policy runs: cpu or cuda")
     p.add_argument("--hang-s", type=float, default=300.0, help="a simulator without a sign of life for this long is replaced")
     p.add_argument("--video", type=Path, help="also film episodes into this folder, and make a sheet of the failures")
@@ -57,12 +61,11 @@ def run(args: argparse.Namespace) -> None:
     started = time.time()
     probe(args.device)
     protocol = Protocol.read(args.protocol)
-    arena, robot = remote(args.robot) if args.robot else (local(label(args)), None)
-    tasks = arena.suite
-    if args.workers < 1:
-        raise BadConfig(f"expected at least 1 worker, got --workers {args.workers}.")
+    arenas, robot = where(args)
+    check(args, len(arenas))
+    tasks = arenas[0].suite
     chosen = [film_key(text, tasks, protocol) for text in args.episodes or ()]
-    orders = [replace(o, told=arena.told.get((o.task.name, o.key.init_state), o.told)) for o in plan(protocol, tasks, arena.states)]
+    orders = [ordered(protocol, arena) for arena in arenas]
     loaded = load_policy(args.policy, device=args.device)
     if robot is not None:
         check_shapes(
@@ -73,26 +76,51 @@ def run(args: argparse.Namespace) -> None:
             loaded.processor.robot,
         )
     policy = executed(loaded.policy, kernels_of(loaded.header))
-    infer = build_inference(policy, loaded.processor, protocol, instructions(tasks, orders), robot.robot if robot else DEFAULT)
-    workers = min(args.workers, arena.most or args.workers)
-    session = Session(infer, protocol, tasks, sha256_file(args.policy)[:16], workers, args.hang_s, arena.factory, arena.scenes)
-    episodes = session.roll_out(orders, args.state_dir, args.out)
-    facts = {
-        "workers": workers,
-        "episodes_per_h": round(session.played * 3600 / (time.time() - started), 1),
-        "protocol": protocol.to_dict(),
-    }
-    write_run_record(args.out, started, stage="rollout", played=session.played, **facts)
-    report(episodes, args.out)
+    said = [tuple(instructions(arena.suite, due)) for arena, due in zip(arenas, orders, strict=True)]
+    first = build_inference(policy, loaded.processor, protocol, said[0], robot.robot if robot else DEFAULT)
+    asked = {said[0]: first} | {texts: first.also(texts) for texts in dict.fromkeys(said[1:]) if texts != said[0]}
+    workers, sha256 = min(args.workers, arenas[0].most or args.workers), sha256_file(args.policy)[:16]
+    parts = [
+        Part(Session(asked[texts], protocol, arena.suite, sha256, workers, args.hang_s, arena.factory, arena.scenes), due, out)
+        for texts, arena, due, out in zip(said, arenas, orders, args.out, strict=True)
+    ]
+    found = roll_out(parts, args.state_dir)
+    wall_s, played = time.time() - started, sum(part.session.played for part in parts)
+    for part, episodes in zip(parts, found, strict=True):
+        share = part.session.played / played if played else 1 / len(parts)
+        facts = {"workers": workers, "episodes_per_h": round(played * 3600 / wall_s, 1), "protocol": protocol.to_dict()}
+        facts |= {"wall_s": round(share * wall_s, 3), "together": len(parts)} if len(parts) > 1 else {}
+        write_run_record(part.out, started, stage="rollout", played=part.session.played, **facts)
+        report(episodes, part.out)
     if args.video:
-        session.film([o for o in orders if o.key in (chosen or failures(episodes))], {e.key: e for e in episodes}, args.video)
+        due, episodes = orders[0], found[0]
+        parts[0].session.film([o for o in due if o.key in (chosen or failures(episodes))], {e.key: e for e in episodes}, args.video)
 
 
-def label(args: argparse.Namespace) -> str:
-    """The suite with its variant, in one text. Raises UnknownName."""
-    text = "+".join(part for part in (args.suite, args.perturbation, args.instruction) if part)
-    split(text)
-    return text
+def where(args: argparse.Namespace) -> tuple[list[Arena], RobotHello | None]:
+    """The suites with their variants in our simulator, or what a robot offers. Raises UnknownName."""
+    if args.robot:
+        arena, robot = remote(args.robot)
+        return [arena], robot
+    return [local("+".join(part for part in (name, args.perturbation, args.instruction) if part)) for name in args.suite], None
+
+
+def check(args: argparse.Namespace, suites: int) -> None:
+    """Raise BadConfig unless every suite has its file, and what is filmed is one."""
+    if args.workers < 1:
+        raise BadConfig(f"expected at least 1 worker, got --workers {args.workers}.")
+    if len(args.out) != suites or len(set(args.out)) != suites or len(set(args.suite or ())) != len(args.suite or ()):
+        raise BadConfig(f"expected a file in --out for each of {suites} different suites, got {len(set(args.out))}: name as many of both.")
+    if suites > 1 and args.video:
+        raise BadConfig(f"films are of one suite, got {suites} with --video: film each in a call of its own.")
+
+
+def ordered(protocol: Protocol, arena: Arena) -> list[Order]:
+    """Every episode that is played in an arena, with what a robot says is told there."""
+    return [
+        replace(order, told=arena.told.get((order.task.name, order.key.init_state), order.told))
+        for order in plan(protocol, arena.suite, arena.states)
+    ]
 
 
 def plan(protocol: Protocol, tasks: Suite, states: Callable[[Task], Array] = initial_states) -> list[Order]:

@@ -1,12 +1,16 @@
-"""One policy under one protocol on one suite: from orders to records, with a journal in between, and to films."""
+"""One policy under one protocol on one suite: from orders to records, with a journal in between, and to films.
+
+Several sessions of one policy can be played together, by the same workers: each still has its journal and its file, with the bytes that it
+would have alone.
+"""
 
 from __future__ import annotations
 
 import signal
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
-from dataclasses import replace
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dtr.errors import BadRecord, Interrupted
@@ -47,22 +51,11 @@ class Session:
         Finished are those that stand in `out` already, if they are of this policy file and these conditions, and those in the journal
         that belongs to both. An episode leaves the journal only when it stands in `out`.
         """
-        path = state_dir / f"{self.suite}-{digest([self.policy, self.conditions])}.jsonl"
-        with Journal(path) as journal, stopped_by_signals(journal, len(orders)):
-            journal.episodes = self.written(out) | journal.episodes
-            finished = {key for key, episode in journal.episodes.items() if episode.outcome != "error"}
-            missing = [order for order in orders if order.key not in finished]
-            with Progress(f"rollout {self.suite}", len(orders), "episode", done=len(orders) - len(missing)) as progress:
-                for episode in self.play(missing):
-                    journal.append(episode)
-                    ended = [journal.episodes[order.key] for order in orders if order.key in journal.episodes]
-                    done = [e.outcome == "success" for e in ended if e.outcome != "error"]
-                    progress.update(1, success_rate=sum(done) / max(1, len(done)))
-            episodes = [journal.episodes[order.key] for order in orders]
-            write_episodes(out, episodes)
-            if all(episode.outcome != "error" for episode in episodes) and not journal.kept - {order.key for order in orders}:
-                path.unlink()
-        return episodes
+        return roll_out([Part(self, orders, out)], state_dir)[0]
+
+    def journal(self, state_dir: Path) -> Journal:
+        """Where the episodes of this policy file under these conditions arrive."""
+        return Journal(state_dir / f"{self.suite}-{digest([self.policy, self.conditions])}.jsonl")
 
     def written(self, out: Path) -> dict[Key, Episode]:
         """The episodes of this policy under these conditions in a file of an earlier call; none when there is no such file."""
@@ -120,9 +113,66 @@ class Session:
         print(f"films of {films} episodes in {folder}", file=sys.stderr)
 
 
+@dataclass(frozen=True)
+class Part:
+    """A session, what it plays and the file of its episodes."""
+
+    session: Session
+    orders: Sequence[Order]
+    out: Path
+
+    def missing(self, journal: Journal) -> list[Order]:
+        """The orders that are not finished; errors are none."""
+        finished = {key for key, episode in journal.episodes.items() if episode.outcome != "error"}
+        return [order for order in self.orders if order.key not in finished]
+
+    def ended(self, journal: Journal) -> list[Episode]:
+        """The episodes that there are so far, in order."""
+        return [journal.episodes[order.key] for order in self.orders if order.key in journal.episodes]
+
+
+def roll_out(parts: Sequence[Part], state_dir: Path) -> list[list[Episode]]:
+    """`Session.roll_out` of several sessions of one policy, protocol and factory, which differ in what is played; the episodes of each.
+
+    Sessions that share one inference share workers and batches; an episode's bits depend on neither. A journal goes when all files stand.
+    """
+    with ExitStack() as stack:
+        journals = [stack.enter_context(part.session.journal(state_dir)) for part in parts]
+        for part, journal in zip(parts, journals, strict=True):
+            journal.episodes = part.session.written(part.out) | journal.episodes
+        stack.enter_context(stopped_by_signals(journals, sum(len(part.orders) for part in parts)))
+        play_missing(parts, journals)
+        found = [part.ended(journal) for part, journal in zip(parts, journals, strict=True)]
+        for part, episodes in zip(parts, found, strict=True):
+            write_episodes(part.out, episodes)
+        for part, journal, episodes in zip(parts, journals, found, strict=True):
+            if all(episode.outcome != "error" for episode in episodes) and not journal.kept - {order.key for order in part.orders}:
+                journal.path.unlink()
+    return found
+
+
+def play_missing(parts: Sequence[Part], journals: Sequence[Journal]) -> None:
+    """Play what the journals lack: one crew of workers for all parts whose requests have one shape."""
+    pairs = list(zip(parts, journals, strict=True))
+    total, left = sum(len(part.orders) for part in parts), sum(len(part.missing(journal)) for part, journal in pairs)
+    what = parts[0].session.suite if len(parts) == 1 else f"{len(parts)} suites"
+    with Progress(f"rollout {what}", total, "episode", done=total - left) as progress:
+        for infer in {id(part.session.engine.infer): part.session.engine.infer for part in parts}.values():
+            crew = [(part, journal) for part, journal in pairs if part.session.engine.infer is infer]
+            due = [(order, part, journal) for part, journal in crew for order in part.missing(journal)]
+            owner = {id(order): (part, journal) for order, part, journal in due}  # the engine hands back the very order that it got
+            with closing(crew[0][0].session.engine.run([order for order, _, _ in due])) as results:
+                for result in results:
+                    part, journal = owner[id(result.order)]
+                    part.session.played += 1
+                    journal.append(part.session.record(result))
+                    ended = [e.outcome == "success" for p, j in pairs for e in p.ended(j) if e.outcome != "error"]
+                    progress.update(1, success_rate=sum(ended) / max(1, len(ended)))
+
+
 @contextmanager
-def stopped_by_signals(journal: Journal, total: int) -> Iterator[None]:
-    """Turn Ctrl-C and SIGTERM into Interrupted; what is finished is in the journal."""
+def stopped_by_signals(journals: Sequence[Journal], total: int) -> Iterator[None]:
+    """Turn Ctrl-C and SIGTERM into Interrupted; what is finished is in the journals."""
 
     def stop(*_: object) -> None:
         raise KeyboardInterrupt
@@ -131,7 +181,8 @@ def stopped_by_signals(journal: Journal, total: int) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        kept = f"{len(journal.episodes)} of {total} episodes are kept in {journal.path}"
+        where = journals[0].path if len(journals) == 1 else journals[0].path.parent
+        kept = f"{sum(len(journal.episodes) for journal in journals)} of {total} episodes are kept in {where}"
         raise Interrupted(f"rollout stopped: {kept}; the same command goes on from there.") from None
     finally:
         signal.signal(signal.SIGTERM, previous)

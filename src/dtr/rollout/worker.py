@@ -67,6 +67,14 @@ class JudgingLike(Protocol):
         """Whether all predicates of `goal` hold now."""
 
 
+@runtime_checkable
+class DisturbedLike(Protocol):
+    """A simulator that can play its scene under several perturbations, one episode after the other."""
+
+    def disturb(self, perturbation: str) -> None:
+        """The perturbation from the next reset on."""
+
+
 Factory = Callable[["Task", int], SimulatorLike]
 """(task, image size in pixels) -> a simulator of it. Must be picklable: a function of a module."""
 
@@ -131,19 +139,21 @@ class Crash:
 
 
 def serve(connection: Connection, factory: Factory) -> None:
-    """A worker's life: play orders until the pipe closes. It keeps its simulator while the task stays the same."""
+    """A worker's life: play orders until the pipe closes. It keeps its simulator while the scene stays the same."""
     end_with_parent()
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)  # nothing may ever ask a question here
     simulator: SimulatorLike | None = None
-    scene: tuple[str, int] | None = None
+    scene: tuple[tuple[str, str, str], int] | None = None
     try:
         while True:
             order: Order = connection.recv()
-            if scene != (order.task.name, order.image_size):
+            if scene != (order.task.scene, order.image_size):
                 if simulator is not None:
                     simulator.close()
-                simulator, scene = factory(order.task, order.image_size), (order.task.name, order.image_size)
+                simulator, scene = factory(order.task, order.image_size), (order.task.scene, order.image_size)
             assert simulator is not None
+            if order.task.perturbation is not None and isinstance(simulator, DisturbedLike):
+                simulator.disturb(order.task.perturbation)
             connection.send(play(simulator, order, connection))
     except (EOFError, BrokenPipeError, ConnectionResetError):
         return  # the owner is done, or gone

@@ -60,6 +60,13 @@ class Task:
         """Whether its scene is built from this package and the robosuite wheel alone."""
         return self.suite.startswith("embedded_")
 
+    @property
+    def scene(self) -> tuple[str, str, str]:
+        """What names the scene that a simulator builds of it. Of the perturbations only layout's put other things into it; the rest write
+        into one that can be played under any of them (`dtr.sim.perturbations.disturbed`)."""
+        kind = "" if self.perturbation is None else "disturbed"
+        return self.suite, self.name, str(self.perturbation) if (self.perturbation or "").startswith("layout-") else kind
+
 
 @dataclass(frozen=True)
 class Suite:

@@ -14,7 +14,7 @@ measurements. Where the longest time limit of a cluster is shorter (profiles/slu
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -71,8 +71,20 @@ class Wildcards(Protocol):
     def __getattr__(self, name: str) -> str: ...
 
 
-def resources_of(stage: str, targets: Targets) -> dict[str, Any]:
-    """The `resources:` of the rule of a stage: megabytes, minutes, and a GPU where the configuration trains on one."""
+@dataclass(frozen=True)
+class On:
+    """The wildcards of a job of several suites, on one of them."""
+
+    of: Wildcards
+    suite: str
+
+    def __getattr__(self, name: str) -> str:
+        return getattr(self.of, name)
+
+
+def resources_of(stage: str, targets: Targets, suites: Sequence[str] = ()) -> dict[str, Any]:
+    """The `resources:` of the rule of a stage: megabytes, minutes, and a GPU where the configuration trains on one. `suites`: those that
+    one job plays, one after the other, where they are no wildcard."""
     if stage not in STAGES:
         raise unknown("stage", stage, STAGES)
     memory_mb, work_s = STAGES[stage]
@@ -87,7 +99,8 @@ def resources_of(stage: str, targets: Targets) -> dict[str, Any]:
 
     def runtime(wildcards: Wildcards, attempt: int, threads: int) -> int:
         rate = GPU_FLOPS * gpu(wildcards) if on_gpu else CPU_FLOPS * threads
-        return round((START_S + SAFETY * work_s(targets, wildcards, threads, rate)) * attempt / 60)
+        parts: list[Wildcards] = [On(wildcards, suite) for suite in suites] or [wildcards]
+        return round((START_S + SAFETY * sum(work_s(targets, part, threads, rate) for part in parts)) * attempt / 60)
 
     # `sbatch --gpus=4` alone may spread them over several nodes
     return {"mem_mb": mem_mb, "runtime": runtime} | ({"gpu": gpu, "nodes": 1} if on_gpu else {})

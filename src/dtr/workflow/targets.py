@@ -143,6 +143,17 @@ class Targets(Arguments):
             paths.ROLLOUT.format(**fields, seed=seed, protocol=protocol, suite=label, variant="") for label in played for seed in arm.seeds
         ]
 
+    def together(self) -> dict[str, list[str]]:
+        """Column -> the suites with its variants, which one job plays. A variant that several columns show is in the first of them."""
+        seen: set[str] = set()
+        found: dict[str, list[str]] = {}
+        for column, variants in self.config.get("variants", {}).items():
+            found[column] = [
+                f"{suite}+{variant}" for variant in variants if variant not in seen for suite in self.config["suites"].values()
+            ]
+            seen |= set(variants)
+        return {column: labels for column, labels in found.items() if labels}
+
     def canary(self, wildcards: Any) -> list[str]:
         """The canary that a rollout waits for: of the undropped arm of its policy under its protocol; none is asked for unless the
         configuration has `canary`."""

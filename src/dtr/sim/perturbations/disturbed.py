@@ -42,13 +42,17 @@ class Disturbed(Simulator):
 
     def __init__(self, task: Task, image_size: int = 64, render: bool = True, fast: bool = True) -> None:
         """Raises UnknownName for a perturbation that is none, and what `Simulator` raises."""
-        self.perturbation = Perturbation.parse(task.perturbation or "")
+        self.disturb(task.perturbation or "")
         count = self.perturbation.of_level(STRENGTHS).distractors if self.perturbation.category == "layout" else 0
         super().__init__(with_distractors(task, count), image_size, render, fast)
         self.drawn = {name: np.array(getattr(self.model, name)) for name in DRAWN}
         self.headlight = {name: np.array(getattr(self.model.vis.headlight, name)) for name in HEADLIGHT}
         self.textures: list[int] = []
         self.episode: tuple[Any, ...] = ()
+
+    def disturb(self, perturbation: str) -> None:
+        """From the next reset on, play under another perturbation of the same scene (`Task.scene`). Raises UnknownName."""
+        self.perturbation = Perturbation.parse(perturbation)
 
     def reset(self, state: Array, seed: int, settle_steps: int = 10) -> None:
         """As `Simulator.reset`, from the state that the perturbation makes of `state`. RuntimeError where it finds no free one."""
