@@ -49,8 +49,9 @@ lint: setup
 	snakemake --lint
 	snakemake --configfile config/smoke.yaml --lint
 
+# Two workers, each with a file at a time: what a file makes is made once, and only one of them brings up a cluster.
 test: lint
-	@pytest
+	@pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 # Not part of `make test`: it takes Apptainer from Debian's development branch.
 test-cluster: setup

@@ -48,6 +48,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "coverage": ("dtr.workflow.coverage", "write docs/coverage.md: what of the paper is run, what the rest would cost"),
     "parity": ("dtr.parity", "compare our policy classes with golden values of the official code"),
     "assets": ("dtr.sim.assets", "where LIBERO's meshes and textures come from, and whether a folder holds all of them"),
+    "check-data": ("dtr.check_data", "check demonstrations: rows, conventions, statistics, orientation of the pictures"),
     "sim-check": ("dtr.sim_check", "check pins, assets, settling scenes, golden frames and stepping of suites, perturbed or not"),
     "doctor": ("dtr.doctor", "check what a run needs on this machine and say how to mend what is missing"),
     "bench": ("dtr.bench", "measure speed of stepping, rollouts and scoring against plain references, and the agreement of batch sizes"),

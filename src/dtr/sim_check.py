@@ -4,7 +4,6 @@ pins        the packages have their pinned versions
 assets      LIBERO's meshes and textures are LIBERO's (real suites only)
 settle      from every initial state of every task, objects come to rest where they were put, within TOLERANCE_M
 frames      the first picture of every suite is the golden one: byte for byte, or at least PSNR_DB (processors draw differently)
-orientation with --data: demonstrations show the scene as the golden picture does, not turned or mirrored
 stepping    our stepping gives robosuite's states, bit for bit, plain and under the perturbations that change the start
 """
 
@@ -44,7 +43,6 @@ def add_parser(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     p.add_argument("--checks", nargs="+", default=list(CHECKS), choices=list(CHECKS), help="default: all")
     p.add_argument("--tasks", type=int, default=None, help="only the first tasks of each suite")
     p.add_argument("--states", type=int, default=TRIALS, help=f"only the first initial states of each task (default: {TRIALS})")
-    p.add_argument("--data", type=Path, help="a LeRobot data set of the suites: does it show them as they are drawn here?")
     p.add_argument("--record", action="store_true", help="maintainers: write the golden frames of these suites anew")
     p.set_defaults(run=run)
 
@@ -76,8 +74,6 @@ def findings(args: argparse.Namespace) -> Iterator[Finding]:
         chosen = replace(whole, tasks=whole.tasks[: args.tasks])
         for check in args.checks:
             yield CHECKS[check](chosen, args.states)
-        if args.data is not None:
-            yield orientation(whole, args.data)
 
 
 def assets(tasks: Suite, states: int) -> Finding:
@@ -141,40 +137,29 @@ def record_frames(tasks: Suite) -> None:
     print(f"recorded {GOLDEN / tasks.name}.npz", file=sys.stderr)
 
 
+def golden(tasks: Suite) -> np.ndarray | None:
+    """(2, S, S, 3): the recorded frame of a suite, where one is."""
+    path = GOLDEN / f"{tasks.name}.npz"
+    if not path.is_file():
+        return None
+    with np.load(path) as arrays:
+        frame: np.ndarray = arrays["frame"]
+    return frame
+
+
 def frames(tasks: Suite, states: int) -> Finding:
     """The first picture is the golden one."""
     del states
-    path = GOLDEN / f"{tasks.name}.npz"
-    if not path.is_file():
+    expected = golden(tasks)
+    if expected is None:
         said = f"{tasks.name}: no golden frame has been recorded"
         return Finding("frames", False, said, "record it with --record where the published simulator runs", False)
-    with np.load(path) as arrays:
-        expected = arrays["frame"]
     found = first_frame(tasks)
     if np.array_equal(found, expected):
         return Finding("frames", True, f"{tasks.name}: byte for byte")
     quality = psnr(found, expected)
     remedy = f"expected at least {PSNR_DB:.0f} dB: another MuJoCo, another driver, or other files"
     return Finding("frames", quality >= PSNR_DB, f"{tasks.name}: not byte for byte, PSNR {quality:.1f} dB", remedy)
-
-
-def orientation(tasks: Suite, data: Path) -> Finding:
-    """Demonstrations stand as the golden picture of the suite does."""
-    from dtr.data.checks import orientation as stands
-    from dtr.data.lerobot import read_lerobot
-
-    path = GOLDEN / f"{tasks.name}.npz"
-    if not path.is_file():
-        return Finding("orientation", False, f"{tasks.name}: no golden frame has been recorded", "record it with --record", False)
-    with np.load(path) as arrays:
-        reference = arrays["frame"]
-    read = read_lerobot(data)
-    firsts = np.unique(read.episode, return_index=True)[1][:20]
-    said = [stands(read.images[firsts][:, camera], reference[camera]) for camera in range(len(reference))]
-    upright = all(how == "as it is" for how in said)
-    return Finding(
-        "orientation", upright, f"{data}: agent view {said[0]}, wrist view {said[1]}", "turn its pictures before training on them"
-    )
 
 
 def psnr(a: np.ndarray, b: np.ndarray) -> float:

@@ -34,8 +34,9 @@ def prepared(slurm, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def made(slurm, tmp_path_factory):
-    """Table 1 at the smoke scale, made on the cluster by the real stages; `jobs`: those that it took."""
+    """Table 1 at the smoke scale, one episode a suite, made on the cluster by the real stages; `jobs`: those that it took."""
     toy = Toy.copy(tmp_path_factory.mktemp("made"))
+    toy.edit("config/smoke.yaml", "trials: 2", "trials: 1")
     before = len(slurm.jobs())
     toy.slurm("--set-threads", "rollout=2", "demonstrate=2", "--", TABLE)
     toy.jobs = slurm.jobs()[before:]

@@ -1,7 +1,6 @@
 """A checkout on the cluster: stages that only write files, except those that a test wants to be real or to misbehave."""
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -49,10 +48,9 @@ class Toy(World):
 
     def start(self, *arguments):
         """The same in the background: the process."""
-        environment = os.environ | {"PATH": ":".join([*self.programs, os.environ["PATH"]]), "PYTHONPATH": str(self.folder / "src")}
         command = [sys.executable, "-m", "snakemake", *SMOKE, *PROFILE, *arguments]
         with open(self.folder.parent / "background.txt", "w") as out:  # a pipe would fill up
-            return subprocess.Popen(command, cwd=self.folder, env=environment, stdin=subprocess.DEVNULL, stdout=out, stderr=out)
+            return subprocess.Popen(command, cwd=self.folder, env=self.environment(), stdin=subprocess.DEVNULL, stdout=out, stderr=out)
 
     def background(self):
         """What a run in the background has said."""

@@ -109,12 +109,18 @@ def test_the_expert_still_solves_it(perturbation):
     simulator.close()
 
 
-@pytest.mark.parametrize("category", ["camera", "light", "background", "noise"])
-def test_pictures_change_repeat_and_are_put_back(category):
+@pytest.fixture(scope="module")
+def plain():
+    """What the undisturbed scene shows."""
     simulator = Simulator(TASK, image_size=64)
     simulator.reset(STATES[0], 7)
-    plain = simulator.observe()
+    frame = simulator.observe()
     simulator.close()
+    return frame
+
+
+@pytest.mark.parametrize("category", ["camera", "light", "background", "noise"])
+def test_pictures_change_repeat_and_are_put_back(category, plain):
     simulator = disturbed(f"{category}-3", image_size=64)
     frames = []
     for trial in (0, 1, 0):

@@ -18,6 +18,7 @@ from tiny_policy import tiny
 from dtr.policies.file import save_policy
 from dtr.sim.suites import suite
 
+pytestmark = pytest.mark.slow
 PROTOCOL = '{"name": "t", "trials": 2, "max_steps": 20, "tasks": [0, 1], "batch": 3}'
 NAME = "embedded_spatial"
 

@@ -15,7 +15,7 @@ GOAL = replace(suites.suite("embedded_goal"), tasks=suites.suite("embedded_goal"
 
 
 def arguments(*checks: str) -> SimpleNamespace:
-    return SimpleNamespace(suites=["embedded_goal"], checks=list(checks), tasks=1, states=2, data=None, record=False)
+    return SimpleNamespace(suites=["embedded_goal"], checks=list(checks), tasks=1, states=2, record=False)
 
 
 def test_this_machine_simulates_as_it_should(capsys):

@@ -18,10 +18,12 @@ ROWS = 3
 
 
 @contextmanager
-def served(rows: int = ROWS, patience_s: float = 0.05, image_path: str = "exact") -> Iterator[tuple[str, PolicyServer]]:
+def served(
+    rows: int = ROWS, patience_s: float = 0.05, image_path: str = "exact", robot: str = "libero"
+) -> Iterator[tuple[str, PolicyServer]]:
     """A server of the tiny policy, in a thread of this process."""
     policy, processor = tiny(TEXTS)
-    processor = dataclasses.replace(processor, image_path=image_path)
+    processor = dataclasses.replace(processor, image_path=image_path, robot=robot)
     server = PolicyServer(LoadedPolicy(policy, processor, {}), "5" * 64, rows, patience_s)
     with listening(Address()) as (listener, found):
         thread = threading.Thread(target=server.run, args=(listener,))

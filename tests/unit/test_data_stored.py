@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tracemalloc
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -15,10 +16,12 @@ import pytest
 from dtr.data import stored
 from dtr.data.checks import TURNS, conventions, orientation
 from dtr.data.dataset import Dataset, join
+from dtr.data.films import Films
 from dtr.data.lerobot import read_lerobot
 from dtr.data.lerobot_writer import Frames, write_frames, write_meta
 from dtr.data.stored import Encoded, Joined, Stored
 from dtr.errors import BadDemonstrations
+from dtr.hub.statistics import numbers
 
 LENGTHS, SIDE = (5, 7), 64
 COLOURS = 20
@@ -108,11 +111,23 @@ def test_pictures_on_the_disk_are_those_in_memory(tmp_path: Path, old: bool) -> 
     assert isinstance(held.images, np.ndarray) and isinstance(lazy.images, Encoded)
     same(held, whole, rows)
     same(lazy, whole, rows)
+    assert all(np.array_equal(a, b) for a, b in zip(numbers(tmp_path / "d"), (whole.actions, whole.state), strict=True))
     assert held.sha256 == whole.sha256, "the layout is no part of the data"
     assert (
         lazy.sha256 == read_lerobot(tmp_path / "d", tmp_path / "aside", 0).sha256 == read_lerobot(tmp_path / "d", tmp_path / "b", 0).sha256
     )
     assert len(list((tmp_path / "aside").glob("d-encoded-*/index.npz"))) == 1, "copied once"
+
+
+def test_an_excerpt_of_a_larger_data_set_is_the_same_on_the_disk_and_in_memory(tmp_path: Path) -> None:
+    """Its frames keep the numbers that they had there."""
+    written(tmp_path / "d")
+    for path in (tmp_path / "d").glob("data/chunk-000/*.parquet"):
+        table = pq.read_table(path)
+        index = pa.array(np.asarray(table["index"]) + 100)
+        pq.write_table(table.set_column(table.column_names.index("index"), "index", index), path)
+    held, lazy = read_lerobot(tmp_path / "d"), read_lerobot(tmp_path / "d", tmp_path, 0)
+    same(lazy, held, np.arange(len(held)))
 
 
 @pytest.mark.parametrize("old", [False, True])
@@ -127,6 +142,11 @@ def test_films_are_read_frame_by_frame(tmp_path: Path, old: bool) -> None:
     rows = np.random.default_rng(1).permutation(len(whole))
     same(lazy, whole, rows, tolerance=6)  # a film is lossy; neighbouring frames are 20 apart
     assert np.array_equal(lazy.images[rows], held.images[rows])
+    films = lazy.images
+    assert isinstance(films, Films)
+    later = {k: [replace(film, first=film.first + 1) for film in some] for k, some in films.films.items()}
+    assert Films(films.films, films.episode, films.step, films.fps, films.shape[1:]).digest == films.digest
+    assert Films(later, films.episode, films.step, films.fps, films.shape[1:]).digest != films.digest, "the same films, cut elsewhere"
     film = next((tmp_path / "d").rglob("*.mp4"))
     film.write_bytes(b"no film")
     with pytest.raises(BadDemonstrations, match=r"cannot be decoded .*no AV1.*libx264"):
@@ -158,7 +178,14 @@ def test_joined_data_is_drawn_from_each_part(tmp_path: Path, monkeypatch: pytest
     same(lazy, held, np.random.default_rng(0).permutation(len(held)))
     assert lazy.images[:].shape == held.images.shape == lazy.images.shape
     monkeypatch.setattr("dtr.data.dataset.KEPT_BYTES", 1)
-    same(join([read_lerobot(tmp_path / name) for name in "ab"]), held, np.arange(len(held)))
+    parts = [read_lerobot(tmp_path / name) for name in "ab"]
+    joined = join(parts)
+    assert isinstance(joined.images, Joined)
+    same(joined, held, np.arange(len(held)))
+    assert joined.sha256 == join([read_lerobot(tmp_path / name) for name in "ab"]).sha256
+    assert isinstance(parts[1].images, np.ndarray)
+    parts[1].images[-1, -1, -1, -1, -1] ^= 1
+    assert join(parts).sha256 != joined.sha256, "the last byte of the last part counts"
 
 
 def test_a_broken_picture_on_the_disk_says_where_it_is(tmp_path: Path) -> None:

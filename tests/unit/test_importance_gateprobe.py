@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import cut_world
+import four_policies
 import pytest
 import torch
 from torch import Tensor
@@ -125,3 +126,16 @@ def test_first_order_estimate_of_leave_one_out(batch: Batch) -> None:
         estimate = -gate_gradients(small, batch, ["language"])["language.2"]
         errors.append((loss_changes(small, batch, ["language"])["language.2"] - estimate).abs().max().item())
     assert errors[1] < 0.03 * errors[0]
+
+
+@pytest.mark.parametrize("name", four_policies.NAMES[1:])
+def test_a_dead_block_that_is_run_all_the_same_has_a_gradient_of_exactly_zero(name: str) -> None:
+    """Ours are not run, so their zero says little: here they are, as the official code runs them, and no other block has none."""
+    policy, batch = four_policies.made(name), four_policies.batch(name)
+    dead, before = policy.dead & set(policy.gates()), gate_gradients(policy, batch)
+    stack = policy.stacks()["language"]
+    stack.readout = stack.depth - 1
+    assert dead and not policy.dead
+    found = gate_gradients(policy, batch)
+    assert {block for block, values in found.items() if bool((values == 0).all())} == dead
+    assert all(torch.equal(found[block], before[block]) for block in found)

@@ -29,6 +29,7 @@ from dtr.policies.file import load_policy
 from dtr.recovery.fleet import watch
 from dtr.recovery.sharded import ShardedTraining, shard
 
+pytestmark = pytest.mark.slow
 ROUNDING = 2e-5
 """How far losses may part in 6 steps, as a fraction: sums have another order, and every step builds on the one before."""
 RECIPE: dict[str, object] = {"steps": 6, "batch": 8, "shards": 4, "lr": 3e-3, "report_every": 1, "val_fraction": 0.2, "ema": 0.8}

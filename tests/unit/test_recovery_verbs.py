@@ -16,6 +16,7 @@ from dtr.data.dataset import Dataset
 from dtr.data.lerobot_writer import Frames, write_frames, write_meta
 from dtr.policies.file import load_policy, read_header
 from dtr.provenance import sha256_file
+from dtr.recovery.train import Training
 
 RECIPE = json.dumps({"steps": 4, "batch": 8, "lr": 1e-3, "report_every": 2})
 
@@ -72,6 +73,17 @@ def test_recovery_writes_policy_curve_and_run_record(place: Path) -> None:
     assert [point["step"] for point in curve] == [2, 4]
     assert json.loads((place / "a.safetensors.run.json").read_text())["frames"] == 54
     assert not list((place / "state-a.safetensors").iterdir())  # else a later version of the stage would take these weights over
+
+
+def test_the_run_record_says_of_how_many_steps_its_seconds_are(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    step = Training.step
+    with monkeypatch.context() as patched:
+        patched.setattr(Training, "step", lambda self, team, stop=False: step(self, team, stop) or self.state.step == 3)
+        assert recover(place, "b.safetensors") == 130
+    assert recover(place, "b.safetensors") == 0
+    assert json.loads((place / "b.safetensors.run.json").read_text())["resumed_at"] == 3
+    assert recover(place, "c.safetensors") == 0
+    assert "resumed_at" not in json.loads((place / "c.safetensors.run.json").read_text())
 
 
 def test_equal_runs_give_equal_bytes_with_one_process_or_two(place: Path) -> None:

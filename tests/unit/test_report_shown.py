@@ -24,6 +24,7 @@ from dtr.provenance import read_json, sha256_file, write_json
 from dtr.report.cell import read_cell
 from dtr.report.figures.failures import choose
 from dtr.report.figures.reported import draw as reported_figure
+from dtr.report.figures.strength import draw as strength
 from dtr.report.figures.strength import levels
 from dtr.report.reported import read_reported
 from dtr.rollout.episode import Episode, read_episodes, write_episodes
@@ -226,7 +227,23 @@ def test_success_against_strength_counts_each_level(place: Path, tmp_path: Path)
     write_json(tmp_path / "noise.json", base | {"outcomes": other})
     assert levels(read_cell(tmp_path / "noise.json")) == {("noise", 2): (1, 1)}
     draw("strength", tmp_path / "strength.png", str(tmp_path / "camera.json"), str(tmp_path / "noise.json"))
+    files = []
+    for component in ("vision", "language"):  # two rows of one setting, as in Table 1
+        files.append(tmp_path / f"{component}.json")
+        row = {"row": f"openvla_oft.half.{component}", "setting": "Drop Half", "component": component}
+        write_json(files[-1], base | row | {"outcomes": {"spatial+camera-1": {"0": {"a": "10"}}}})
+    (panel,) = [ax for ax in strength(files).axes if ax.get_title()]
+    assert panel.get_legend_handles_labels()[1] == ["OpenVLA-OFT Drop Half vision", "OpenVLA-OFT Drop Half language"]
     assert cli.run(["figure", "strength", "--files", cell(place, "openvla_oft.baseline", "average"), "--out", str(tmp_path / "x.png")]) == 2
+
+
+def test_a_figure_of_reported_numbers_may_lack_lines_and_have_two_arms_of_a_setting(tmp_path: Path) -> None:
+    lines = (ROOT / "results/reported/figure2.csv").read_text().splitlines()
+    (tmp_path / "f.csv").write_text(
+        "\n".join([*lines[:-1], lines[3].replace("pi05.gateprobe9,", "pi05.other,").replace("language", "vision")])
+    )
+    texts = [text.get_text() for text in reported_figure([tmp_path / "f.csv"]).axes[0].texts]
+    assert texts.count("?") == 2 and len(texts) == 8
 
 
 @pytest.mark.parametrize("figure", ["figure2", "figure3", "figure4"])

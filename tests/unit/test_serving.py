@@ -8,7 +8,9 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,7 +27,7 @@ from dtr.serving.desk import Desk, Request, row_of
 from dtr.sim.simulator import Frame
 from dtr.wire.address import Address, connect, listening, parse_address
 from dtr.wire.message import LIMIT, Channel
-from dtr.wire.policy import PolicyClient
+from dtr.wire.policy import PolicyClient, PolicyHello
 from dtr.wire.robot import RobotHello
 
 
@@ -36,6 +38,38 @@ def test_the_hello_says_what_is_expected() -> None:
         assert (h.cameras, h.image_size, h.state_dim, h.chunk, h.action_dim) == (2, 64, 8, 8, 7)
         with Channel(connect(client.address)) as plain:
             assert set(plain.receive().words["expects"]) == {"images", "state", "instruction", "episode"}
+
+
+@pytest.mark.parametrize(
+    ("robot", "state", "action"), [("libero", "axis-angle x rad", "in [-1, 1]: move x"), ("aloha", "left joint 1 rad", "that")]
+)
+def test_the_hello_says_whose_numbers_it_speaks_of(robot: str, state: str, action: str) -> None:
+    """Both arms' joints are no position and axis-angle, and nothing else tells them apart."""
+    with served(robot=robot) as (address, _), PolicyClient(address) as client, Channel(connect(client.address)) as plain:
+        words = plain.receive().words
+        assert client.hello.robot == words["robot"] == robot
+        assert state in words["expects"]["state"] and action in words["answers"]["actions"]
+
+
+def test_a_server_of_an_older_version_is_understood_or_refused_in_a_sentence() -> None:
+    """Hellos once had neither image path nor robot."""
+    old = asdict(PolicyHello("p", "5" * 64, 2, 64, 8, 8, 7, 1, "exact"))
+    for missing, said in ((("image_path", "robot"), None), (("rows",), "lacks rows in its hello")):
+        with listening(Address()) as (listener, found):
+
+            def answer(listener: Any = listener, missing: tuple[str, ...] = missing) -> None:
+                with Channel(listener.accept()[0]) as channel:
+                    channel.send("hello", offers="policy", version=1, **{k: v for k, v in old.items() if k not in missing})
+
+            thread = threading.Thread(target=answer)
+            thread.start()
+            if said:
+                with pytest.raises(BadMessage, match=said):
+                    PolicyClient(str(found))
+            else:
+                with PolicyClient(str(found)) as client:
+                    assert (client.hello.image_path, client.hello.robot) == ("exact", "libero")
+            thread.join()
 
 
 def test_a_policy_that_scales_by_itself_is_sent_what_was_drawn() -> None:

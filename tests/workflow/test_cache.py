@@ -12,6 +12,7 @@ from dtr.provenance import read_json
 from dtr.workflow import dvcfile
 from dtr.workflow.adoption import CACHED_S
 
+pytestmark = pytest.mark.slow
 TABLE, SCORE = "results/table1.csv", "artifacts/smoke/openvla_oft/scores/four/gateprobe.json"
 EVALUATION = {"rollout": 14, "success_cell": 21, "table": 1, "show": 1}
 REPORT = (*(f"results/table{k}.csv" for k in (1, 2, 5, 7)), "results/report.html", "results/verdicts.csv")
@@ -42,11 +43,18 @@ def cloned(origin, folder):
     return world
 
 
-@pytest.fixture
-def clone(origin, tmp_path):
-    world = cloned(origin, tmp_path)
+@pytest.fixture(scope="module")
+def pulled(origin, tmp_path_factory):
+    """A clone that has pulled everything; nobody changes it."""
+    world = cloned(origin, tmp_path_factory.mktemp("pulled"))
     world.run("dvc", "pull")
     return world
+
+
+@pytest.fixture
+def clone(pulled, tmp_path):
+    """The same to be changed."""
+    return World(shutil.copytree(pulled.folder, tmp_path / "clone", symlinks=True), pulled.programs[:1])
 
 
 def shuffle_times(world, seed):

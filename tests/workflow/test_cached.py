@@ -1,5 +1,6 @@
 """What is cached follows from the sheets, and DVC reads dvc.yaml as we do."""
 
+import os
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -74,6 +75,23 @@ def test_new_rows_need_no_line_by_hand_and_names_tell_arms_apart():
     assert len(outs) == len(set(outs)), "two stages cache the same file"
     made = {path for stage in stages.values() for path in stage.outs}
     assert all(dep in made for stage in stages.values() for dep in stage.deps)
+
+
+def test_arms_of_the_control_of_language_alone_are_told_apart(folder):
+    """A policy that no table shows: its arms differ from the first of the control's own."""
+    rows = [line.split("\t") for line in (ROOT / EMBEDDED["pressure"]["sheet"]).read_text().splitlines()]
+    number = {name: i for i, name in enumerate(rows[0])}
+    found = []
+    for data in ("four", "five"):
+        row = next(row for row in rows if row[number["cut"]] == "none" and row[number["data"]] == data)
+        row[number["policy"]], row[number["recipe"]] = "pi05", "flow_recover"
+        found.append(row)
+    Path("sheet.tsv").write_text("\n".join("\t".join(row) for row in [rows[0], *found]) + "\n")
+    alone = {"sheet": os.path.relpath("sheet.tsv", ROOT), "sets": EMBEDDED["pressure"]["sets"]}
+    of = targets(pressure=alone, tables={"table2": "config/experiments/table2.tsv"})
+    of.sheets["table2"][:] = [arm for arm in of.sheets["table2"] if arm.policy != "pi05"]
+    made = {path for stage in whole(of)[1].values() for path in stage.outs}
+    assert {f"artifacts/embedded/pi05/none/{data}.flow_recover/seed0/recovered.safetensors" for data in ("four", "five")} <= made
 
 
 def test_dvc_reads_it_as_we_do(folder):

@@ -14,6 +14,7 @@ from dtr.workflow.config import check_config, read_sheet
 
 ROOT = Path(__file__).resolve().parents[2]
 SCALES = ("embedded", "smoke", "paper")
+TABLE1 = ROOT / "config/experiments/table1.tsv"
 
 
 def config_of(scale):
@@ -24,8 +25,21 @@ def config_of(scale):
 def test_the_configurations_hold(scale):
     config = config_of(scale)
     check_config(config)
-    run = Counter(row.model for row in read_sheet(ROOT / config["tables"]["table1"], config) if row.runs(scale))
+    run = Counter(row.model for row in read_sheet(TABLE1, config) if row.runs(scale))
     assert run == ({"OpenVLA-OFT": 7, "pi0.5": 7} if scale != "smoke" else {"OpenVLA-OFT": 7})
+
+
+def test_a_scale_may_recover_a_row_by_another_recipe_than_its_sheet_says():
+    config, plain = config_of("paper"), read_sheet(TABLE1, config_of("paper"))
+    special = config["tables"]["table1"]["recipes"]
+    found = {arm.row: arm.recipe for arm in read_sheet(TABLE1, config, special)}
+    assert {arm.row for arm in plain if found[arm.row] != arm.recipe} == {"pi05.ends.language", "openvla_oft.ends.action"}
+    matched, long = (config["recipes"][found[row]] for row in ("pi05.ends.language", "openvla_oft.ends.action"))
+    assert (matched["batch"], matched["matched_batch"]) == (64, 32) and long == config["recipes"]["recover"] | {"steps": 100_000}
+    with pytest.raises(UnknownName, match=r"did you mean 'pi05\.ends\.language'.*tables\.table1\.recipes names it"):
+        read_sheet(TABLE1, config, {"pi05.end.language": "flow_matched"})
+    with pytest.raises(UnknownName, match="did you mean 'flow_matched'"):
+        read_sheet(TABLE1, config, {"pi05.ends.language": "flow_matchd"})
 
 
 def test_the_paper_scale_is_the_released_model():
@@ -46,7 +60,7 @@ def test_gpus_must_be_there_and_share_the_shards():
     config = config_of("paper")
     config["recipes"]["recover"] |= {"shards": 2}
     with pytest.raises(BadConfig, match="openvla_oft takes 4 GPUs, recipe recover has 2 shards: set a multiple of 4"):
-        read_sheet(ROOT / config["tables"]["table1"], config)
+        read_sheet(TABLE1, config)
     config["device"] = "cpu"
     with pytest.raises(BadConfig, match=r"policies\.openvla_oft\.gpus is 4, but device is no GPU"):
         check_config(config)

@@ -63,6 +63,27 @@ def test_training_goes_by_measured_operations_and_guesses_say_so():
     assert "other policies'" in Estimator(of).job("artifacts/embedded/pi05/none/four.flow_recover/seed0/recovered.safetensors").basis
 
 
+def test_what_was_measured_on_several_gpus_is_a_rate_of_each():
+    of = targets("paper")
+    arm = "artifacts/paper/openvla_oft/none/four.recover/seed{}/recovered.safetensors"
+    recipe = json.dumps(of.config["recipes"]["recover"])
+    record(arm.format(0), 3600.0, "recover", "--recipe", recipe, "--gpus", "4")
+    job = Estimator(of).job(arm.format(1))
+    assert job.gpus == 4 and "measured: 1 of this policy's" in job.basis
+    assert job.seconds == pytest.approx(3600.0), "the same training on as many GPUs takes as long"
+
+
+def test_a_training_that_was_resumed_or_started_by_hand_is_no_rate():
+    of = targets("embedded")
+    recovered("none", 100.0, 1000)
+    alone = Estimator(of).job(f"{HALF}/recovered.safetensors")
+    recovered("vision-half", 1.0, 1000, resumed_at=990)
+    recovered("language-ends", 1.0, 1000, resumed_at=990)
+    record(f"{ARM.format(cut='vision-ends')}/recovered.safetensors", 1.0, "recover", "--recipe", "recipe.json")
+    record(f"{ARM.format(cut='action-ends')}/recovered.safetensors", 1.0, "recover", "--recipe=recipe.json")
+    assert Estimator(of).job(f"{HALF}/recovered.safetensors") == alone
+
+
 def test_a_plan_halves_the_time_and_the_file():
     of = targets("embedded")
     whole = Estimator(of).job(f"{HALF}/recovered.safetensors")

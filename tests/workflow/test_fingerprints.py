@@ -12,6 +12,7 @@ from dtr.workflow.difference import first_difference
 from dtr.workflow.fingerprint import HOME, check, fingerprint
 from dtr.workflow.fingerprint_commands import COMMANDS, stage_of
 
+pytestmark = pytest.mark.slow
 RECORD = read_json(HOME / "record.json")
 
 

@@ -62,6 +62,14 @@ def test_every_line_has_its_set_instruction_and_undropped_arm_of_the_same_data(p
     assert {one["cut"] for one in played if one["set"] == "instruction"} >= {"none", "language-half", "language-ends", "language-keep-0"}
 
 
+def test_a_policy_with_an_official_protocol_plays_it_on_fewer_states_too():
+    config = configured()
+    config["protocols"] = config["protocols"] | {"own": config["protocols"]["closed"]}
+    config["policies"]["openvla_oft"]["protocols"] = {"closed": "own"}
+    of = Pressure(Targets(config, str(ROOT)))
+    assert {of.protocol(arm, name) for arm in of.arms for name in arm.played} == {"own-n15", "own-n50"}
+
+
 def test_the_records_are_paths_that_the_rules_know(pressure):
     known = pressure.targets.constraints()
     for path in pressure.files():

@@ -8,6 +8,8 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+import warm_snakemake
+
 FAKE_STAGES = """#!/bin/sh
 # Stands for `dtr` where the graph is tested, not the stages: writes the command into every output.
 [ "$1" = store ] && exec python -m dtr.cli "$@"
@@ -60,29 +62,30 @@ class World:
         (folder / "dtr").chmod(0o755)
         return World(self.folder, [folder])
 
+    def environment(self):
+        """That of a command."""
+        kept = {key: value for key, value in os.environ.items() if not key.startswith("PYTEST")}
+        return kept | {"PATH": ":".join([*self.programs, kept["PATH"]]), "PYTHONPATH": str(self.folder / "src")}
+
     def run(self, *command, check=True):
         """Standard output and error of a command."""
-        environment = {key: value for key, value in os.environ.items() if not key.startswith("PYTEST")}
-        environment |= {"PATH": ":".join([*self.programs, environment["PATH"]]), "PYTHONPATH": str(self.folder / "src")}
-        result = subprocess.run(
-            command,
-            cwd=self.folder,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
-        )
-        if check:
-            assert result.returncode == 0, f"{command}\n{result.stdout[-6000:]}"
-        else:
-            assert result.returncode != 0, f"{command} should have failed\n{result.stdout[-3000:]}"
-        return result.stdout
+        both = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+        result = subprocess.run(command, cwd=self.folder, env=self.environment(), stdin=subprocess.DEVNULL, text=True, check=False, **both)
+        return self.checked(command, result.returncode, result.stdout, check)
 
     def snakemake(self, *arguments, check=True):
         """Run Snakemake at the smoke scale."""
-        return self.run("snakemake", *SMOKE, *arguments, check=check)
+        code, said = warm_snakemake.run(self.folder, self.environment(), *SMOKE, *arguments)
+        return self.checked(arguments, code, said, check)
+
+    @staticmethod
+    def checked(command, code, said, check):
+        """What a command has said, once its exit code is what it should be."""
+        if check:
+            assert code == 0, f"{command}\n{said[-6000:]}"
+        else:
+            assert code != 0, f"{command} should have failed\n{said[-3000:]}"
+        return said
 
     def plan(self, *arguments):
         """Rule -> number of jobs that Snakemake would run."""

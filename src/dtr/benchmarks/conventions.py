@@ -11,6 +11,7 @@ docs/metrics.md has the table; what each other reading is stands below.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,8 +24,9 @@ if TYPE_CHECKING:
 FOLDER, POLICIES = Path("artifacts/embedded"), ("openvla_oft", "pi05")
 DATA = FOLDER / "demos/embedded_goal"
 SAMPLES, BATCH, DROP = 64, 8, 9
-GREEDY = 30
-"""Blocks of a policy up to which SLEB is scored too: it takes n (n + 1) / 2 forwards."""
+COMPONENTS = ("vision", "language")
+PROBES = 2
+"""Of each sample, for the Hessian's trace: as many again are what they are compared with."""
 Scores = Mapping[str, float]
 
 
@@ -57,7 +59,7 @@ def effects(policy: Policy, calibration: Calibration) -> dict[str, Any]:
 
     result: dict[str, Any] = {}
     for reading, ours, other in compared(policy, calibration):
-        for component in ("vision", "language"):
+        for component in COMPONENTS:
             names = [name for name in ours if name.startswith(component) and name not in policy.dead]
             mine, theirs = least_important(names, ours), least_important(names, other)
             correlation = float(spearmanr([ours[name] for name in names], [other[name] for name in names]).statistic)
@@ -161,16 +163,17 @@ def apart(policy: Policy, calibration: Calibration) -> Iterator[tuple[str, Score
                     summed += layer.weight.grad if "summed" in reading else layer.weight.grad.abs()
         yield reading, pulls, {b: sum(total[layer].abs().sum().item() for layer in found) for b, found in layers.items()}
 
-    curved, again = (
-        means(hessian(policy, calibration)),
-        means(hessian(policy, Calibration(lambda: reseeded(calibration), calibration.samples))),
-    )
+    probed = (Calibration(partial(reseeded, calibration, k), calibration.samples) for k in range(2 * PROBES))
+    traces = [means(hessian(policy, each)) for each in probed]
+    curved = traces[0]
     yield "Hessian: |trace|", curved, {b: abs(value) for b, value in curved.items()}
-    yield "Hessian: other probes", curved, again
-    if len(sizes) <= GREEDY:
-        yield "PPL: greedily (SLEB)", means(leave_one_out(policy, calibration)), means(sleb(policy, calibration))
+    yield "Hessian: other probes", curved, traces[1]
+    first, second = ({b: sum(trace[b] for trace in some) / PROBES for b in curved} for some in (traces[:PROBES], traces[PROBES:]))
+    yield f"Hessian: {PROBES} probes a sample", curved, first
+    yield f"Hessian: {PROBES} other probes instead of {PROBES}", first, second
+    yield "PPL: greedily (SLEB)", means(leave_one_out(policy, calibration, COMPONENTS)), means(sleb(policy, calibration, COMPONENTS))
 
 
-def reseeded(calibration: Calibration) -> Iterator[dict[str, Tensor]]:
-    """The same samples with other seeds."""
-    return ({**batch, "seed": batch["seed"] + 1_000_003} for batch in calibration.batches())
+def reseeded(calibration: Calibration, k: int) -> Iterator[dict[str, Tensor]]:
+    """The same samples with the k-th other seeds; 0: their own."""
+    return ({**batch, "seed": batch["seed"] + k * 1_000_003} for batch in calibration.batches())

@@ -4,7 +4,7 @@ rows          every episode has as many frames as the data set says
 statistics    the means that it states are those of its frames
 state         eight numbers end in an axis-angle and two fingers, not in a quaternion and one
 gripper       -1 opens and +1 closes, not 0 closes and 1 opens
-orientation   pictures stand as the simulator's, turned by 180 degrees as the official evaluations turn them (`dtr sim-check --data`)
+orientation   pictures stand as the simulator's, turned by 180 degrees as the official evaluations turn them (`dtr check-data`)
 """
 
 from __future__ import annotations

@@ -85,7 +85,12 @@ class Dataset:
 
     @cached_property
     def sha256(self) -> str:
-        """Hash of everything a batch can be made of."""
+        """Hash of everything a batch can be made of, whatever the size.
+
+        Pictures in memory by their bytes, stored ones by those that they are encoded as, of a mixture that is not held as one array the
+        hashes of its parts. Which it is follows from the sizes alone (`KEPT_BYTES`), so the same folders have one hash on every machine;
+        but the same pictures encoded otherwise, or joined in other parts, have another.
+        """
         total = hashlib.sha256("\n".join(self.instructions).encode())
         numbers = (self.state, self.actions, self.episode, self.task)
         if isinstance(self.images, Stored):

@@ -43,8 +43,10 @@ class Films(Stored):
         for path in paths:
             if not path.is_file():
                 raise BadDemonstrations(f"expected a film at {path}, it is not there: fetch the data set again.")
-        digest = hashlib.sha256("".join(sha256_file(path) for path in paths).encode()).hexdigest()
-        super().__init__((len(episode), *shape), digest)
+        hashes = {path: sha256_file(path) for path in paths}
+        places = [(number, [(hashes[film.path], film.first) for film in some]) for number, some in sorted(films.items())]
+        digest = hashlib.sha256(f"{places} {fps}".encode() + np.ascontiguousarray(step).tobytes())
+        super().__init__((len(episode), *shape), digest.hexdigest())
 
     def read(self, rows: Rows) -> Bytes:
         """In the order in which they lie in their files: a film is read forwards where it can be."""

@@ -41,8 +41,8 @@ def read_lerobot(folder: str | Path, aside: Path = ASIDE, kept_bytes: int = KEPT
     Raises BadDemonstrations with what is missing, cut off, of another layout or of another convention.
     """
     folder = Path(folder)
-    info = read_info(folder)
-    layout = Layout(folder, info, str(info["codebase_version"]) == OLD)
+    layout = layout_of(folder)
+    info = layout.info
     features = info["features"]
     pictures = [name for name, feature in features.items() if feature["dtype"] in ("image", "video")]
     cameras = sorted(pictures, key=lambda name: ("wrist" in name or name.endswith("2"), name))  # agent view first
@@ -85,13 +85,26 @@ def read_lerobot(folder: str | Path, aside: Path = ASIDE, kept_bytes: int = KEPT
         held = Films(layout.films(cameras), numbers["episode_index"], numbers["frame_index"], float(info["fps"]), shape)
         held = held[:] if fits else held
     else:
-        held = encoded(layout, cameras, shape, aside)
+        held = encoded(layout, cameras, shape, aside, np.argsort(order))
     state, actions = (numbers[role].astype(np.float32) for role in ("state", "actions"))
     episode, task = (numbers[role].astype(np.int64) for role in ("episode_index", "task_index"))
     data = Dataset(held, state, actions, episode, task, layout.tasks())
-    stated = layout.means([str(column) for column in columns.values()])
-    check(data, str(folder), layout.episodes(), {role: stated[str(name)] for role, name in columns.items() if name in stated})
+    check(data, str(folder), layout.episodes(), stated_means(folder))
     return data
+
+
+def stated_means(folder: str | Path) -> dict[str, NDArray[np.float64]]:
+    """Of `state` and `actions`, the means (D,) that the meta files of a LeRobot data set state; only those that they do."""
+    layout = layout_of(folder)
+    columns = {role: next((name for name in names if name in layout.info["features"]), "") for role, names in NAMES.items()}
+    stated = layout.means(list(columns.values()))
+    return {role: stated[name] for role, name in columns.items() if name in stated}
+
+
+def layout_of(folder: str | Path) -> Layout:
+    """Where things lie in a LeRobot data set, whichever of the two layouts it has."""
+    info = read_info(folder)
+    return Layout(Path(folder), info, str(info["codebase_version"]) == OLD)
 
 
 @contextmanager
@@ -109,19 +122,21 @@ def values(table: pa.Table, column: str, vector: bool) -> NDArray[Any]:
     return np.asarray(found.flatten()).reshape(len(found), -1) if vector else np.asarray(found)
 
 
-def encoded(layout: Layout, cameras: Sequence[str], shape: tuple[int, ...], aside: Path) -> Encoded:
-    """The pictures of a data set in a flat file under `aside`, in a folder named by the files that they are copied from."""
+def encoded(layout: Layout, cameras: Sequence[str], shape: tuple[int, ...], aside: Path, places: NDArray[np.int64]) -> Encoded:
+    """The pictures of a data set in a flat file under `aside`, in a folder named by the files that they are copied from. `places` (N,):
+    the row of the data set that each frame becomes, in the order of the files."""
     files = layout.data_files()
     said = [sha256_file(layout.folder / "meta/info.json"), *((path.name, path.stat().st_size) for path in files)]
     out = aside / f"{layout.folder.name}-encoded-{digest(said)}"
 
     def tables() -> Iterator[tuple[NDArray[np.int64], list[list[bytes]]]]:
+        at = 0
         for path in files:
             with reading(path, layout.folder):
-                table = pq.ParquetFile(path).read(["index", *cameras])
+                table = pq.ParquetFile(path).read(list(cameras))
                 found = [table[camera].combine_chunks().field("bytes").to_pylist() for camera in cameras]
-                rows = np.asarray(table["index"].combine_chunks())
-            yield rows, found
+            yield places[at : at + len(table)], found
+            at += len(table)
 
     copied(out, tables(), layout.info["total_frames"])
     return Encoded(out, shape)

@@ -30,7 +30,7 @@ Bytes = NDArray[np.uint8]
 
 
 class Stored(ABC):
-    """Pictures (N, C, H, W, 3) uint8 on the disk. `digest`: a hash of their encoded content."""
+    """Pictures (N, C, H, W, 3) uint8 on the disk. `digest`: a hash of all their encoded content."""
 
     dtype, ndim = np.dtype(np.uint8), 5
 
@@ -52,7 +52,7 @@ class Stored(ABC):
 
 
 class Joined(Stored):
-    """Several, arrays or stored, one behind the other."""
+    """Several, arrays or stored, one behind the other. `digest`: of theirs, which for an array is of all its bytes."""
 
     def __init__(self, parts: Sequence[Stored | Bytes]) -> None:
         self.parts = parts
@@ -104,7 +104,7 @@ def picture(encoded: bytes, shape: tuple[int, ...]) -> Bytes:
 
 
 def copied(folder: Path, tables: Iterable[tuple[NDArray[np.int64], Sequence[Sequence[bytes]]]], total: int) -> None:
-    """Copy encoded pictures once into `folder`: `tables` yields the numbers of some frames and, camera by camera, their bytes.
+    """Copy encoded pictures once into `folder`: `tables` yields the rows of some frames and, camera by camera, their bytes.
 
     One process copies, others wait; `index.npz` is written last, so what a killed one left is written anew.
     """

@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
-from dtr.data.lerobot import NAMES, read_info
+from dtr.data.lerobot import NAMES, layout_of
 from dtr.errors import BadCheckpoint, BadConfig, BadDemonstrations, unknown
 from dtr.policies.bounds import Statistics
 from dtr.policies.processor import Processor
@@ -109,11 +109,12 @@ def measured(folders: Sequence[Path], kind: type[Statistics]) -> Pair:
 
 
 def numbers(folder: Path) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Actions (N, A) and state (N, S) of a LeRobot v3 data set. BadDemonstrations when they are not there."""
-    features = read_info(folder)["features"]
+    """Actions (N, A) and state (N, S) of a LeRobot data set, v3 or v2.1. BadDemonstrations when they are not there."""
+    layout = layout_of(folder)
+    features = layout.info["features"]
     try:
         names = [next(name for name in NAMES[role] if name in features) for role in ("actions", "state")]
-        tables = [pq.read_table(path, columns=names) for path in sorted(folder.glob("data/chunk-*/file-*.parquet"))]
+        tables = [pq.read_table(path, columns=names) for path in layout.data_files()]
         table = pa.concat_tables(tables)
         found = [np.asarray(table[name].combine_chunks().flatten(), np.float32).reshape(len(table), -1) for name in names]
     except (OSError, StopIteration, ValueError, pa.ArrowException) as error:

@@ -91,10 +91,12 @@ def train_and_save(
     training: Training | ShardedTraining
     if args.fleet is None:
         training = Training(policy, processor, data, recipe, args.seed, args.state_dir, args.save_every)
+        begun = training.state.step
         curve = training.run(args.processes)
     else:
         run = (policy, processor, data, recipe, args.seed, args.state_dir, args.save_every)
         training = ShardedTraining(*run, args.fleet, args.recompute)
+        begun = training.state.step
         curve = training.run()
     if not training.leads:
         return
@@ -102,7 +104,8 @@ def train_and_save(
         merge(training.policy, training.probe())
     write_text(f"{args.out}.losses.jsonl", curve_text(curve))
     save_policy(args.out, training.policy, processor, provenance, plan, stored=recipe.stored)
-    write_run_record(args.out, started, processes=args.processes, frames=len(data))
+    resumed = {"resumed_at": begun} if begun else {}  # then `wall_s` is of the steps since
+    write_run_record(args.out, started, processes=args.processes, frames=len(data), **resumed)
     training.forget()
 
 

@@ -4,6 +4,10 @@ They are found twice, and both must agree:
     by architecture    nothing reads the block's output                          plan.json, `dead`
     by gradient        dL/d alpha_i = 0, exactly, on every calibration sample    gateprobe.json, a score of 0
 
+Our classes do not run a dead block, so that its score is 0 follows; what is found out here is a block that counts as alive and has no
+gradient, and scores of another policy. That the gradient is 0 of a dead block that *is* run, as the official code runs it, is what
+`dtr parity` compares, without tolerance.
+
 Beside the columns of every table a line of its CSV has
     blocks_dropped     blocks that went, wholly or their attention or MLP alone
     blocks_free        how many of these are dead, so that their removal costs no success and shows nothing

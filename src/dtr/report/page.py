@@ -141,6 +141,7 @@ def made(path: str) -> dict[str, Any]:
     record = run_record(Path(path))
     wall = f"{record['wall_s']:,.0f} s" if "wall_s" in record else ""
     played = f" for {record['played']} episodes" if "played" in record else ""
+    played += f" since step {record['resumed_at']:,}" if "resumed_at" in record else ""
     return {"wall": wall + played if wall else "", "argv": shlex.join(["dtr", *record["argv"]]) if "argv" in record else ""}
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
 import numpy as np
@@ -15,6 +15,7 @@ from dtr.errors import BadMessage, DtrError
 from dtr.policies.base import Batch, Observation
 from dtr.policies.file import LoadedPolicy
 from dtr.policies.processor import EXACT
+from dtr.robots import robot
 from dtr.serving.desk import Desk, Request, row_of
 from dtr.wire.message import Array, Channel, Message
 from dtr.wire.policy import OFFERS, VERSION, PolicyHello
@@ -23,14 +24,15 @@ LONGEST = 10_000
 """Characters of the longest instruction."""
 EXPECTS = {
     "images": "uint8 (cameras, image_size, image_size, 3), of any size where image_path is not exact: agent view, wrist view, upright",
-    "state": "float32 (state_dim): position of the grip site in metres (3), orientation as axis-angle (3), both fingers in metres (2)",
+    "state": "float32 (state_dim): {state}",
     "instruction": "text",
     "episode": "text; it chooses the row of the padded batch",
 }
 ANSWERS = {
-    "actions": "float64 (chunk, action_dim) in [-1, 1]: translation (3), rotation (3), gripper (-1 opens, +1 closes): LIBERO's convention",
+    "actions": "float64 (chunk, action_dim) {limit}: {actions}",
     "latency_ms": "from the request's arrival to the answer's departure",
 }
+"""Both are told with the words of the policy's robot (`dtr.robots`) filled in."""
 
 
 class PolicyServer:
@@ -40,7 +42,9 @@ class PolicyServer:
         self.policy, self.processor = loaded.policy.eval(), loaded.processor
         p = self.processor
         cameras, state_dim = p.pictures(self.policy.config.images), len(p.proprio_bounds.mask)
-        self.hello = PolicyHello(self.policy.name, sha256, cameras, p.image_size, state_dim, p.chunk, p.action_dim, rows, p.image_path)
+        self.hello = PolicyHello(
+            self.policy.name, sha256, cameras, p.image_size, state_dim, p.chunk, p.action_dim, rows, p.image_path, p.robot
+        )
         self.desk = Desk(rows, patience_s)
         self.served = 0
         self.lock = threading.Lock()
@@ -95,7 +99,8 @@ class PolicyServer:
         """A client's thread: its requests one after the other, until it goes or the server closes."""
         self.desk.join(+1)
         try:
-            channel.send("hello", offers=OFFERS, version=VERSION, **asdict(self.hello), expects=EXPECTS, answers=ANSWERS)
+            expects, answers = told(EXPECTS, self.hello.robot), told(ANSWERS, self.hello.robot)
+            channel.send("hello", offers=OFFERS, version=VERSION, **asdict(self.hello), expects=expects, answers=answers)
             while not self.desk.closed:
                 try:
                     self.reply(channel)
@@ -138,3 +143,10 @@ class PolicyServer:
             raise BadMessage(f"expected a state of {h.state_dim} finite numbers, got {state.dtype} {state.shape}: correct the request.")
         observation = Observation(images, state.astype(np.float32), instruction)
         return Request(self.processor.fixed([instruction]).inputs([observation]), row_of(episode, h.rows))
+
+
+def told(words: Mapping[str, str], name: str) -> dict[str, str]:
+    """`words` with what the numbers of the robot `name` mean."""
+    meant = robot(name)
+    limit = "that are finite" if meant.limit is None else f"in [-{meant.limit:g}, {meant.limit:g}]"
+    return {key: text.format(state=", ".join(meant.state), actions=", ".join(meant.actions), limit=limit) for key, text in words.items()}

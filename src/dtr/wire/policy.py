@@ -8,12 +8,13 @@ act ...       (or close: good-bye)
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass, fields
 from types import TracebackType
 
 import numpy as np
 
 from dtr.errors import BadMessage, Unreachable
+from dtr.robots import DEFAULT
 from dtr.wire.address import connect, parse_address
 from dtr.wire.message import Array, Channel, Message, check_hello
 
@@ -26,7 +27,8 @@ class PolicyHello:
 
     It expects `cameras` square images of `image_size` pixels and `state_dim` numbers, and answers with `chunk` actions of `action_dim`
     numbers. `rows` of every padded batch. Where `image_path` is not "exact" the policy makes its pictures of `image_size` itself, and
-    expects them as they are drawn, of any size: 256 pixels in the official evaluations of LIBERO.
+    expects them as they are drawn, of any size: 256 pixels in the official evaluations of LIBERO. `robot`: what the numbers of state and
+    actions mean (`dtr.robots`). A server that names neither path nor robot is of a time when there was one of each.
     """
 
     policy: str
@@ -37,12 +39,14 @@ class PolicyHello:
     chunk: int
     action_dim: int
     rows: int
-    image_path: str
+    image_path: str = "exact"
+    robot: str = DEFAULT
 
 
 @dataclass(frozen=True)
 class Answer:
-    """`actions` (chunk, action_dim) float64 in LIBERO's convention; `latency_ms` from the request's arrival to the answer's departure."""
+    """`actions` (chunk, action_dim) float64, as the hello's `robot` takes them; `latency_ms` from the request's arrival to the answer's
+    departure."""
 
     actions: Array
     latency_ms: float
@@ -58,7 +62,9 @@ class PolicyClient:
         try:
             self.channel.peer.settimeout(timeout_s)
             words = check_hello(self.receive(), OFFERS, VERSION, self.address)
-            self.hello = PolicyHello(**{name: words[name] for name in PolicyHello.__dataclass_fields__})
+            if missing := [f.name for f in fields(PolicyHello) if f.default is MISSING and f.name not in words]:
+                raise BadMessage(f"the policy server at {self.address} lacks {', '.join(missing)} in its hello: see docs/serving.md.")
+            self.hello = PolicyHello(**{f.name: words[f.name] for f in fields(PolicyHello) if f.name in words})
         except BaseException:
             self.close()
             raise

@@ -12,6 +12,7 @@ What follows in seconds from what is cached (pictures, dropped policies) is not 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from types import SimpleNamespace
 
 from dtr.workflow import paths
@@ -60,6 +61,11 @@ class Cache:
     cut_of: dict[tuple[str, str], str] = field(default_factory=dict)
     """(policy, cut) -> the stage that has its plan and cost."""
 
+    @cached_property
+    def pressing(self) -> list[Arm]:
+        """The arms of the control of language that run."""
+        return [arm for arm in Pressure(self.targets).arms if arm.runs(self.targets.scale)]
+
     def add(self, table: str, group: str, key: str, **item: str) -> None:
         """One stage, and that `table` is made of it."""
         self.items.setdefault(group, {}).setdefault(key, item)
@@ -76,8 +82,8 @@ class Cache:
     def name(self, arm: Arm, seed: int) -> str:
         """The key of an arm: its cut, and what differs from the first arm of all, or of its policy."""
         t = self.targets
-        running = [other for table in t.sheets for other in t.running(table) if other.policy == arm.policy]
-        first = next((other for other in running if other.method == "-"), arm)
+        running = [*(other for table in t.sheets for other in t.running(table)), *self.pressing]
+        first = next((other for other in running if (other.policy, other.method) == (arm.policy, "-")), arm)
         parts = [] if arm.policy == next(iter(t.config["policies"])) else [arm.policy]
         parts += [arm.cut, *([] if (arm.data, trained_by(arm)) == (first.data, first.recipe) else [f"{arm.data}.{trained_by(arm)}"])]
         return "-".join([*parts, *([] if seed == first.seeds[0] else [f"seed{seed}"])])
@@ -164,7 +170,7 @@ def collect(targets: Targets) -> Cache:
         for score in targets.gradients(table):
             cache.add_score(table, score)
     pressure = Pressure(targets)
-    for arm in [arm for arm in pressure.arms if arm.runs(targets.scale)]:
+    for arm in cache.pressing:
         cache.add_arm(PRESSURE, arm, [])
         for episodes in [path for name in arm.played for said in SAID for path in pressure.episodes(arm, name, said)]:
             cache.add_measured(PRESSURE, arm, episodes)

@@ -137,8 +137,9 @@ class Arm:
         return not self.scales or scale in self.scales.split(",")
 
 
-def read_sheet(path: str | Path, config: Mapping[str, Any]) -> list[Arm]:
-    """The arms of a sheet in order, every name checked against `config`."""
+def read_sheet(path: str | Path, config: Mapping[str, Any], recipes: Mapping[str, str] | None = None) -> list[Arm]:
+    """The arms of a sheet in order, every name checked against `config`. `recipes`: row -> what it is recovered by here, instead of the
+    sheet's recipe."""
     try:
         with open(path, encoding="utf-8", newline="") as file:
             rows = list(csv.DictReader(file, delimiter="\t"))
@@ -146,8 +147,12 @@ def read_sheet(path: str | Path, config: Mapping[str, Any]) -> list[Arm]:
         raise BadConfig(
             f"expected a sheet of experiments at {path}, but it cannot be read ({error}): write it as UTF-8 text, or correct tables."
         ) from error
+    others = recipes or {}
+    rows = [row | {"recipe": others[row["row"]]} if row.get("row") in others else row for row in rows]
     arms = [read_arm(row, f"{path} line {line}", config) for line, row in enumerate(rows, start=2)]
     names = [arm.row for arm in arms]
+    for row in others:
+        require("row", row, names, f"tables.{Path(path).stem}.recipes names it.")
     twice = next((name for i, name in enumerate(names) if name in names[:i]), None)
     if not arms or twice is not None:
         raise BadConfig(

@@ -60,19 +60,34 @@ def cost(targets: Targets, table: str) -> str:
     return f"planned: {len(targets.running(table))} rows, about {found['gpu_hours']:,.0f} GPU-hours, {disk_gb:,.0f} GB of disk; not run"
 
 
-def page() -> str:
-    """The text of docs/coverage.md. Raises BadConfig where the sheet of items cannot be read."""
+def elsewhere(sheet: Path) -> str:
+    """What is planned in a sheet that no rule reads, because its simulator has an environment of its own."""
+    rows = read(sheet, "the arms")
+    arms, tasks = (len({row[name] for row in rows}) for name in ("row", "task"))
+    episodes = sum(int(row["trials"]) for row in rows)
+    return f"planned by hand: {arms} arms, {tasks} task{'s' * (tasks > 1)}, {episodes:,} episodes (`{sheet}`); not run"
+
+
+def read(path: Path, what: str) -> list[dict[str, str]]:
+    """The rows of a sheet. Raises BadConfig when it cannot be read."""
     try:
-        with open(ITEMS, encoding="utf-8", newline="") as file:
-            items = list(csv.DictReader(file, delimiter="\t"))
+        with open(path, encoding="utf-8", newline="") as file:
+            return list(csv.DictReader(file, delimiter="\t"))
     except (OSError, UnicodeDecodeError) as error:
-        raise BadConfig(f"expected the items of the paper at {ITEMS}, but it cannot be read ({error}): check it out again.") from error
+        raise BadConfig(f"expected {what} at {path}, but it cannot be read ({error}): check it out again.") from error
+
+
+def page() -> str:
+    """The text of docs/coverage.md. Raises BadConfig where a sheet cannot be read."""
+    items = read(ITEMS, "the items of the paper")
     small, large, known = read_targets(HERE), read_targets(PAPER), set(dvcfile.read_lock())
     lines = []
     for item in items:
         note, target = item["note"], item["target"]
         if item["kind"] == "none":
             cells = [note, "-"]
+        elif item["kind"] == "sheet":
+            cells = [note, elsewhere(Path(target))]
         elif item["kind"] == "file":
             cells = [f"{'run' if f'results/{small.scale}/{target}' in known else 'planned'}: {note}", "follows from the tables"]
         else:

@@ -111,7 +111,7 @@ class Estimator:
         return Size(whole.parameters * size, whole.flops * flops)
 
     def rate(self, kind: str, policy: str, guess: Rate | None = None) -> Rate:
-        """Operations (training, score) or episodes (rollout) a second: measured, or `guess`, or what is usual."""
+        """Operations (training, score) of one GPU or episodes (rollout) a second: measured, or `guess`, or what is usual."""
         found: dict[str, list[float]] = {}
         for run in self.runs:
             if (work := self.work_of(run, kind)) > 0:
@@ -124,13 +124,14 @@ class Estimator:
         return self.rate("rollout", w["policy"], rates.guessed_rollout(self.size(w["policy"], w["cut"]), chunk) if self.on_gpu else None)
 
     def work_of(self, run: Run, kind: str) -> float:
-        """The work of a recorded run, of one kind; 0 when it is of another."""
+        """The work of a recorded run, of one kind, a GPU's share of it; 0 when it is of another."""
         named = matches(run.artifact)
         if named is None or run.policy not in self.targets.config["policies"]:
             return 0.0
         stage, w = named
         if kind == "training" and stage in ("checkpoint", "recover") and run.stage in ("checkpoint", "recover"):
-            return training_s(run.recipe(), self.size(run.policy), self.size(run.policy, w.get("cut", "none")), 1.0)
+            recipe, whole, left = run.recipe(), self.size(run.policy), self.size(run.policy, w.get("cut", "none"))
+            return training_s(recipe, whole, left, run.gpus()) if recipe else 0.0
         if kind == "score" and stage == "score":
             return float(run.argument("--samples") or 0) * self.passes(w["metric"]) * self.size(run.policy).flops
         return float(run.record.get("played", 0)) if kind == stage == "rollout" else 0.0

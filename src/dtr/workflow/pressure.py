@@ -76,8 +76,8 @@ class Pressure:
 
     def protocol(self, arm: Arm, name: str) -> str:
         """The protocol's part of the paths of an arm's records on a set."""
-        trials = self.sets[name].get("trials")
-        return f"{arm.protocol}-n{trials}" if trials else self.targets.protocol(arm, "")
+        usual, trials = self.targets.protocol(arm, ""), self.sets[name].get("trials")
+        return f"{usual.rpartition('-n')[0]}-n{trials}" if trials else usual
 
     def episodes(self, arm: Arm, name: str, instruction: str) -> list[str]:
         """The records of an arm on a set under an instruction: one file a suite and training seed."""

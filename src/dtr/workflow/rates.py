@@ -18,6 +18,8 @@ from typing import Any
 from dtr.provenance import read_json
 from dtr.workflow.resources import COUNT_S, CPU_FLOPS, FETCH_S, FLOAT, GPU_BYTES, GPU_FLOPS, STEP_S, STEPS, Size
 
+PARTIAL = {"shared_with", "resumed_at"}
+"""Facts of a run whose seconds are not those of all its work (dtr.recovery.recover)."""
 CORES = 2
 EPISODES_PER_H = 7584
 """On two cores, 140 steps an episode: docs/measurements/laptop.md."""
@@ -84,9 +86,14 @@ class Run:
         argv = self.record.get("argv", [])
         return str(argv[argv.index(name) + 1]) if name in argv else ""
 
-    def recipe(self) -> dict[str, Any]:
-        """The recipe that it was trained by."""
-        return dict(json.loads(self.argument("--recipe") or "{}"))
+    def recipe(self) -> dict[str, Any] | None:
+        """The recipe that it was trained by; None where the command does not hold it, as when somebody named a file of it."""
+        said = self.argument("--recipe")
+        return dict(json.loads(said)) if said.startswith("{") else None
+
+    def gpus(self) -> int:
+        """GPUs that it ran on; 1 also stands for a machine without any."""
+        return int(self.argument("--gpus") or 1)
 
 
 def runs(scale: str) -> Iterator[Run]:
@@ -97,7 +104,7 @@ def runs(scale: str) -> Iterator[Run]:
             seconds, stage = float(record["wall_s"]), str(record["argv"][0])
         except (OSError, ValueError, KeyError, TypeError, IndexError):
             continue
-        if seconds > 0 and "shared_with" not in record:
+        if seconds > 0 and not PARTIAL & record.keys():
             yield Run(stage, path.parts[2], str(path).removesuffix(".run.json"), seconds, record)
 
 

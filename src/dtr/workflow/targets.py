@@ -51,12 +51,15 @@ class Targets(Arguments):
     @cached_property
     def sheets(self) -> dict[str, list[Arm]]:
         """Table name -> its arms."""
-        return {name: read_sheet(f"{self.folder}/{sheet_of(entry)}", self.config) for name, entry in self.config["tables"].items()}
+        entries = {name: entry_of(entry) for name, entry in self.config["tables"].items()}
+        return {
+            name: read_sheet(f"{self.folder}/{entry['sheet']}", self.config, entry.get("recipes", {})) for name, entry in entries.items()
+        }
 
     def columns(self, table: str) -> list[str]:
         """Columns of numbers of a table: as configured, or size, FLOPs, one a suite, their average."""
-        entry = self.config["tables"][table]
-        return [*SIZES, *self.config["suites"], AVERAGE] if isinstance(entry, str) else list(entry["columns"])
+        entry = entry_of(self.config["tables"][table])
+        return list(entry.get("columns", [*SIZES, *self.config["suites"], AVERAGE]))
 
     def running(self, table: str) -> list[Arm]:
         """The arms of a table that run at this scale."""
@@ -217,9 +220,9 @@ class Targets(Arguments):
         return json.dumps(rows)
 
 
-def sheet_of(entry: str | Mapping[str, Any]) -> str:
-    """The sheet of one entry of `tables`."""
-    return entry if isinstance(entry, str) else str(entry["sheet"])
+def entry_of(entry: str | Mapping[str, Any]) -> Mapping[str, Any]:
+    """One entry of `tables`: a sheet alone, or with columns and recipes."""
+    return {"sheet": entry} if isinstance(entry, str) else entry
 
 
 def trained_by(arm: Arm) -> str:

@@ -25,15 +25,15 @@ def draw(files: Sequence[Path]) -> Figure:
         raise BadRecord(f"expected one file of results/reported for this figure, got {len(files)}.")
     lines = read_reported(files[0])
     columns = list(dict.fromkeys(line["column"] for line in lines))
-    arms = list(dict.fromkeys((line["model"], line["setting"]) for line in lines))
-    percent = {(line["model"], line["setting"], line["column"]): line["percent"] for line in lines}
+    arms = {line["row"]: f"{line['model']} {line['setting']}" for line in lines}
+    percent = {(line["row"], line["column"]): line["percent"] for line in lines}
     figure = new_figure(max(5.2, 1.6 + 1.3 * len(columns)), 3.0)
     ax, bar = figure.subplots(), WIDTH / len(arms)
-    for k, arm in enumerate(arms):
+    for k, (row, arm) in enumerate(arms.items()):
         for x, column in enumerate(columns):
-            place, known = x + (k - (len(arms) - 1) / 2) * bar, percent[(*arm, column)]
+            place, known = x + (k - (len(arms) - 1) / 2) * bar, percent.get((row, column))
             height = float(known) if known else 0.0
-            ax.bar(place, height, bar * 0.9, fill=False, edgecolor=CYCLE[k], hatch="///", label=" ".join(arm) if x == 0 else None)
+            ax.bar(place, height, bar * 0.9, fill=False, edgecolor=CYCLE[k], hatch="///", label=arm if x == 0 else None)
             ax.text(place, height + 1, f"{height:g}" if known else "?", ha="center", fontsize=7, color=CYCLE[k])
     ax.set_xticks(range(len(columns)), [column.replace("_", " ") for column in columns])
     ax.set_ylim(0, 100)

@@ -5,6 +5,7 @@ A cell of a category holds the outcomes of each of its levels, so nothing is rol
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,9 +25,11 @@ MARKERS = tuple(MARKER.values())
 def draw(files: Sequence[Path]) -> Figure:
     """From cells of columns that show perturbations. Raises BadRecord when there is none."""
     lines: dict[str, dict[str, dict[int, tuple[int, int]]]] = {}
-    for cell in map(read_cell, files):
+    cells = [read_cell(path) for path in files]
+    names = names_of(cells)
+    for cell in cells:
         for (category, level), (k, n) in levels(cell).items():
-            lines.setdefault(category, {}).setdefault(f"{cell['model']} {cell['setting']}", {})[level] = (k, n)
+            lines.setdefault(category, {}).setdefault(names[cell["row"]], {})[level] = (k, n)
     if not lines:
         raise BadRecord("expected cells of perturbed suites for the figure strength, got none: name those of a table like table6.")
     rows = -(-len(lines) // COLUMNS)
@@ -57,6 +60,13 @@ def draw(files: Sequence[Path]) -> Figure:
     handles = {text: handle for ax in panels for handle, text in zip(*ax.get_legend_handles_labels(), strict=True)}
     figure.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=min(3, len(handles)))
     return figure
+
+
+def names_of(cells: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Row -> its model and setting, and its component where several rows have that setting."""
+    names = {cell["row"]: f"{cell['model']} {cell['setting']}" for cell in cells}
+    shared = {name for name, count in Counter(names.values()).items() if count > 1}
+    return {cell["row"]: f"{name} {cell['component']}" if (name := names[cell["row"]]) in shared else name for cell in cells}
 
 
 def levels(cell: Mapping[str, Any]) -> dict[tuple[str, int], tuple[int, int]]:
