@@ -58,13 +58,23 @@ rule all:
         [f"results/{table}.csv" for table in config["tables"]],
 
 
-# Seconds of bookkeeping: not worth a job of a cluster.
+# Seconds of bookkeeping: not worth a job of a cluster. All other rules say what they need.
 localrules:
     all,
     cost_cell,
     success_cell,
+    training_cell,
+    speed_cell,
+    task_cell,
     table,
     show,
+    verdict,
+    show_verdicts,
+    pressure,
+    pressure_figure,
+    figure,
+    page,
+    show_page,
 
 
 include: "rules/fetch.smk"

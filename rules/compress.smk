@@ -11,6 +11,8 @@ rule compress:
         "logs/compress/{scale}.{policy}.{cut}.{data}.{recipe}.seed{seed}.log",
     wildcard_constraints:
         recipe=targets.methods(),
+    resources:
+        **resources_of("compress", targets),
     params:
         stage=token("compress", "drop"),
         method=lambda w: w.recipe.split(".")[1],

@@ -22,7 +22,8 @@ rule figure:
         "dtr figure {params.kind} --files {input.files} --out {output.png} 2>&1 | tee -i {log}"
 
 
-# How episodes fail: some failures are played once more and their last pictures shown.
+# How episodes fail: some failures are played once more and their last pictures shown. On which device is no parameter: the pictures are
+# those of the record's episodes or there are none.
 rule failures:
     input:
         policy=lambda w: targets.recovered(targets.arm(w.table, w.row)),
@@ -42,6 +43,8 @@ rule failures:
     wildcard_constraints:
         column=words(config["suites"]),
     threads: 2
+    resources:
+        **resources_of("failures", targets),
     params:
         stage=token("figure", "rollout"),
         protocol=lambda w: targets.protocol_json(
@@ -49,4 +52,5 @@ rule failures:
         ),
     shell:
         "dtr figure failures --policy {input.policy} --episodes {input.episodes} --protocol {params.protocol:q}"
+        f" {targets.device}"
         " --workers {threads} --out {output.png} 2>&1 | tee -i {log}"

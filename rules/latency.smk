@@ -9,6 +9,8 @@ rule latency:
     log:
         "logs/latency/{scale}.{policy}.{cut}{kernels}.log",
     threads: workflow.cores  # alone on the machine
+    resources:
+        **resources_of("latency", targets),
     params:
         stage=token("cost"),
         device=targets.device,

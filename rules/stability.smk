@@ -10,6 +10,8 @@ rule stability:
     log:
         "logs/stability/{scale}.{policy}.{calibration}.{metric}.log",
     threads: 2
+    resources:
+        **resources_of("stability", targets),
     params:
         stage=lambda w: token(
             "stability",

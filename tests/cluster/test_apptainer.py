@@ -125,7 +125,7 @@ def test_table_1_under_slurm(image, tmp_path):
         threads = ("--set-threads", "rollout=2", "demonstrate=2")
         world.run("snakemake", *SMOKE, *PROFILE, *threads, *CONTAINERS, "--", TABLE)
         print(f"\n[{time.monotonic() - start:7.1f} s] the same under Slurm\n{(world.folder / TABLE).read_text()}")
-        assert {job["JobState"] for job in slurm.jobs()} == {"COMPLETED"} and len(slurm.jobs()) == 26
+        assert {job["JobState"] for job in slurm.jobs()} == {"COMPLETED"} and len(slurm.jobs()) == 27
         assert world.plan("--", TABLE) == {}
 
 

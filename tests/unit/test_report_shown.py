@@ -185,6 +185,13 @@ def test_failures_are_spread_over_the_tasks() -> None:
     assert [(e.task_index, e.init_state) for e in choose(failed, 3)] == [(0, 0), (0, 1), (1, 5)]
 
 
+def test_failures_are_played_where_the_rollout_was(place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    episodes = place / "full/openvla_oft.half.language/seed0/spatial.jsonl"
+    words = ["figure", "failures", "--episodes", str(episodes), "--protocol", json.dumps(PROTOCOL.to_dict()), "--policy", "policy"]
+    assert cli.run([*words, "--device", "abacus", "--out", str(tmp_path / "failures.png")]) == 2
+    assert "--device abacus does not work on" in capsys.readouterr().err
+
+
 def test_the_page_stands_alone_and_says_what_a_number_rests_on(place: Path, tmp_path: Path) -> None:
     draw("tasks", tmp_path / "tasks.png", cell(place, "openvla_oft.baseline", "average"))
     episodes = place / "full/openvla_oft.half.language/seed0/spatial.jsonl"

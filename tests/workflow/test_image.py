@@ -5,7 +5,7 @@ import shutil
 import subprocess
 
 import pytest
-from world import ROOT
+from world import ROOT, World
 
 from dtr import cli
 from dtr.errors import DtrError, MissingLibrary
@@ -90,3 +90,34 @@ def test_make_image_asks_nothing_and_says_what_is_missing(tmp_path):
     cache, *words = make_image(tmp_path).stdout.splitlines()
     assert cache == f"{tmp_path}/work/cache/apptainer"
     assert words == ["build", "--force", "--bind", f"{tmp_path}:/srv", f"{tmp_path}/dtr.sif", "containers/dtr.def"]
+
+
+RUNS = """#!/bin/sh
+# An Apptainer that says how it was called and runs the job outside of any container
+case $1 in
+    --version) echo apptainer version 1.4.5 ;;
+    inspect) echo '{"data": {"attributes": {"labels": {"dtr.lock": "LOCK"}}}}' ;;
+    exec)
+        printf '%s\\n' "$@" >>"CALLS"
+        while [ "$1" != -c ]; do shift; done
+        exec bash -c "$2" ;;
+    *) exit 9 ;;
+esac
+"""
+
+
+@pytest.mark.parametrize("profile", ["default", "slurm"])
+def test_a_job_in_the_image_gets_a_gpu_and_a_cache_in_its_own_folder(tmp_path, monkeypatch, profile):
+    """Also in a folder whose name the shell would split, and when the program that starts Snakemake says it is elsewhere."""
+    checkout, programs = tmp_path / "a checkout", tmp_path / "programs"
+    programs.mkdir()
+    World.copy(checkout).fake_stages(programs)
+    (checkout / "containers/dtr.sif").touch()
+    (programs / "apptainer").write_text(RUNS.replace("LOCK", sha256_file(LOCK)).replace("CALLS", str(tmp_path / "calls")))
+    (programs / "apptainer").chmod(0o755)
+    monkeypatch.setenv("PWD", str(tmp_path))
+    arguments = ("--workflow-profile", f"profiles/{profile}", "--executor", "local", "--software-deployment-method", "apptainer")
+    World(checkout, [programs]).snakemake(*arguments, "--", "artifacts/smoke/demos/embedded_spatial")
+    words = (tmp_path / "calls").read_text().splitlines()
+    assert "--nv" in words and words[words.index("--env") + 1] == f"XDG_CACHE_HOME={checkout}/work/cache"
+    assert words.count("exec") == 1 and "containers/dtr.sif" in words

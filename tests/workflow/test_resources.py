@@ -1,6 +1,7 @@
 """What jobs ask a cluster for follows from the policy's size, its plan, the recipe and the attempt."""
 
 import json
+import re
 from types import SimpleNamespace
 
 import pytest
@@ -10,12 +11,13 @@ from world import ROOT
 from dtr.errors import MissingLibrary, UnknownName
 from dtr.policies.device import probe
 from dtr.workflow import paths
-from dtr.workflow.resources import LARGEST, START_S, resources_of, size_of, size_of_model
+from dtr.workflow.resources import LARGEST, START_S, held_mb, pictures_mb, resources_of, size_of, size_of_model
 from dtr.workflow.targets import Targets
 
 RECOVER = SimpleNamespace(policy="openvla_oft", cut="language-half", data="four", recipe="recover", seed="0")
 ROLLOUT = SimpleNamespace(**vars(RECOVER), protocol="closed-n50", suite="libero_spatial")
 SCORE = SimpleNamespace(policy="openvla_oft", calibration="four", metric="gateprobe")
+FAILURES = SimpleNamespace(table="table1", row="openvla_oft.baseline", column="long")
 
 
 def targets(scale, **changes):
@@ -23,10 +25,8 @@ def targets(scale, **changes):
 
 
 def asked(stage, of, wildcards, attempt=1, threads=2):
-    return {
-        key: value(wildcards) if key == "gpu" else value(wildcards, attempt=attempt, threads=threads)
-        for key, value in resources_of(stage, of).items()
-    }
+    given = {"gpu": {}, "mem_mb": {"attempt": attempt, "threads": threads}, "runtime": {"attempt": attempt, "threads": threads}}
+    return {key: value(wildcards, **given[key]) if callable(value) else value for key, value in resources_of(stage, of).items()}
 
 
 def write_plan(of, cut, parameters, flops):
@@ -49,6 +49,15 @@ def test_7_b_asks_for_more_than_a_laptop_s_policy_and_both_for_more_than_a_plan(
     assert large["gpu"] == 4 and "gpu" not in small and "gpu" not in table and asked("rollout", paper, ROLLOUT)["gpu"] == 1
     assert large["mem_mb"] > 60_000 > 10 * table["mem_mb"] and small["mem_mb"] < 10_000
     assert large["runtime"] > 12 * 60 > 6 * small["runtime"] and table["runtime"] <= 30
+
+
+def test_pictures_that_stay_on_the_disk_need_no_memory():
+    """107 GB of LIBERO, decoded: four processes would ask for half a terabyte."""
+    paper = targets("paper")
+    assert sum(pictures_mb(paper, "four")) > 100_000 and held_mb(paper, "four", 4) == 0
+    assert asked("recover", paper, RECOVER)["mem_mb"] < 160_000 and asked("score", paper, SCORE)["mem_mb"] < 200_000
+    embedded = targets("embedded")
+    assert held_mb(embedded, "four", 2) == 2 * sum(pictures_mb(embedded, "four")) > 1000
 
 
 def test_what_was_measured_on_two_cores_fits():
@@ -106,6 +115,26 @@ def test_sizes_follow_from_a_configuration_upwards():
         size = size_of_model(yaml.safe_load((ROOT / f"config/{scale}.yaml").read_text())["policies"]["openvla_oft"]["model"])
         assert parameters < size.parameters < 1.5 * parameters and flops < size.flops < 3 * flops
     assert size_of_model({}) == LARGEST
+
+
+def test_whatever_computes_with_a_policy_asks_for_room_and_where_it_is_told_for_a_gpu_all_on_one_node():
+    paper, embedded = targets("paper"), targets("embedded")
+    wildcards = {"failures": FAILURES, "score": SCORE, "stability": SCORE, "rollout": ROLLOUT}
+    for stage in ("recover", "score", "stability", "canary", "rollout", "latency", "failures"):
+        large, small = (asked(stage, of, wildcards.get(stage, ROLLOUT)) for of in (paper, embedded))
+        assert large["gpu"] in (1, 4) and large["nodes"] == 1 and large["mem_mb"] > 30_000, stage
+        assert set(small) == {"mem_mb", "runtime"} and small["mem_mb"] < 10_000, stage
+    compressed = asked("compress", paper, RECOVER)
+    assert compressed["mem_mb"] > 60_000 and "gpu" not in compressed
+
+
+def test_every_rule_says_what_it_needs_or_runs_where_snakemake_runs():
+    snakefile = (ROOT / "Snakefile").read_text()
+    local = set(re.findall(r"^    (\w+),$", snakefile.split("\nlocalrules:\n")[1].split("\n\n")[0], re.MULTILINE))
+    texts = [snakefile, *(path.read_text() for path in (ROOT / "rules").glob("*.smk"))]
+    rules = {rule.split(":")[0]: rule for text in texts for rule in re.split(r"^rule ", text, flags=re.MULTILINE)[1:]}
+    assert local < rules.keys() and {"recover", "table"} < rules.keys()
+    assert {name for name, rule in rules.items() if "**resources_of(" in rule} == rules.keys() - local
 
 
 def test_an_unknown_stage_is_said():

@@ -34,6 +34,7 @@ def add_parser(verbs: Any) -> None:
     p.add_argument("--episodes", type=Path, help="failures: its episodes of one suite")
     p.add_argument("--protocol", help="failures: their protocol, JSON or the path of a JSON file")
     p.add_argument("--workers", type=int, default=1, help="failures: simulator processes (default 1)")
+    p.add_argument("--device", default="cpu", help="failures: where the policy runs: cpu or cuda; as for its rollout")
     p.add_argument("--out", type=Path, required=True, help="the PNG; the PDF goes beside it")
     p.set_defaults(run=run)
 
@@ -50,7 +51,7 @@ def run(args: argparse.Namespace) -> None:
 
         if args.policy is None or args.episodes is None or args.protocol is None:
             raise BadConfig("the figure failures needs --policy, --episodes and --protocol.")
-        drawn = module.draw(args.policy, args.episodes, Protocol.read(args.protocol), args.workers)
+        drawn = module.draw(args.policy, args.episodes, Protocol.read(args.protocol), args.workers, args.device)
     elif not args.files:
         raise BadConfig(f"the figure {args.figure} needs --files; `dtr figure --help` says which.")
     else:

@@ -173,7 +173,7 @@ class Estimator:
         gpus, rate = self.targets.gpus(policy), self.rate("training", policy)
         seconds = training_s(recipe, self.size(policy), left, rate.per_s * max(1, gpus))
         kept = (2 if recipe.get("stored") == "bfloat16" else FLOAT) * left.parameters / 1e6
-        pictures = pictures_mb(self.targets, data) if self.targets.rendering(data) else 0.0  # fetched ones are read from their files
+        pictures = sum(pictures_mb(self.targets, data)) if self.targets.rendering(data) else 0.0  # fetched ones are read from their files
         return Job(stage, path, seconds, gpus, kept, training_mb(recipe, left) + pictures, rate.basis)
 
     def recover(self, path: str, w: Mapping[str, str]) -> Job:

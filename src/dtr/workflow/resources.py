@@ -20,6 +20,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
+from dtr.data.stored import KEPT_BYTES
 from dtr.errors import unknown
 from dtr.provenance import read_json
 from dtr.sim.suites import task_count
@@ -27,7 +28,7 @@ from dtr.workflow import paths
 from dtr.workflow.targets import Targets
 
 TRAINS = frozenset({"checkpoint", "recover"})
-ON_GPU = TRAINS | {"score", "canary", "rollout"}
+ON_GPU = TRAINS | {"score", "stability", "canary", "rollout", "latency", "failures"}
 SAFETY = 2.0
 START_S = 600.0
 """Imports over a network, a cold file system, loading."""
@@ -101,7 +102,8 @@ def resources_of(stage: str, targets: Targets, suites: Sequence[str] = ()) -> di
         parts: list[Wildcards] = [On(wildcards, suite) for suite in suites] or [wildcards]
         return round((START_S + SAFETY * sum(work_s(targets, part, threads, rate) for part in parts)) * attempt / 60)
 
-    return {"mem_mb": mem_mb, "runtime": runtime} | ({"gpu": gpu} if on_gpu else {})
+    # `sbatch --gpus=4` alone may spread them over several nodes
+    return {"mem_mb": mem_mb, "runtime": runtime} | ({"gpu": gpu, "nodes": 1} if on_gpu else {})
 
 
 def size_of(targets: Targets, policy: str, cut: str = "none") -> Size:
@@ -143,10 +145,15 @@ def weights_mb(size: Size) -> float:
     return 2 * FLOAT * size.parameters / 1e6
 
 
-def pictures_mb(targets: Targets, data: str, processes: int = 1) -> float:
-    """Demonstrations of a mixture in the memory of each process: frames * cameras * side^2 * 3 bytes."""
-    rows = sum(frames(targets, name) for name in targets.config["data"][data])
-    return processes * rows * CAMERAS * targets.config["image_size"] ** 2 * 3 / 1e6
+def pictures_mb(targets: Targets, data: str) -> list[float]:
+    """The pictures of each data set of a mixture: frames * cameras * side^2 * 3 bytes."""
+    frame_mb = CAMERAS * targets.config["image_size"] ** 2 * 3 / 1e6
+    return [frames(targets, name) * frame_mb for name in targets.config["data"][data]]
+
+
+def held_mb(targets: Targets, data: str, processes: int = 1) -> float:
+    """Those that every process holds in memory; larger data sets stay on the disk (dtr.data.stored)."""
+    return processes * sum(mb for mb in pictures_mb(targets, data) if mb * 1e6 <= KEPT_BYTES)
 
 
 def frames(targets: Targets, demos: str) -> int:
@@ -170,7 +177,7 @@ def checkpoint_mb(targets: Targets, w: Wildcards, threads: int) -> float:
     """Policy, training state, pictures."""
     pretraining, size = targets.config["policies"][w.policy]["pretraining"], size_of(targets, w.policy)
     recipe, processes = targets.config["recipes"][pretraining["recipe"]], max(1, targets.gpus(w.policy))
-    return weights_mb(size) + training_mb(recipe, size) + pictures_mb(targets, pretraining["data"], processes) + SIMULATOR_MB * threads
+    return weights_mb(size) + training_mb(recipe, size) + held_mb(targets, pretraining["data"], processes) + SIMULATOR_MB * threads
 
 
 def checkpoint_s(targets: Targets, w: Wildcards, threads: int, rate: float) -> float:
@@ -183,7 +190,7 @@ def recover_mb(targets: Targets, w: Wildcards, threads: int) -> float:
     """The undropped policy that is read, the state of what is left of it, pictures."""
     whole, left = size_of(targets, w.policy), size_of(targets, w.policy, w.cut)
     state = training_mb(targets.config["recipes"][w.recipe], left)
-    return weights_mb(whole) + state + pictures_mb(targets, w.data, max(1, targets.gpus(w.policy))) + SIMULATOR_MB * threads
+    return weights_mb(whole) + state + held_mb(targets, w.data, max(1, targets.gpus(w.policy))) + SIMULATOR_MB * threads
 
 
 def recover_s(targets: Targets, w: Wildcards, threads: int, rate: float) -> float:
@@ -193,7 +200,7 @@ def recover_s(targets: Targets, w: Wildcards, threads: int, rate: float) -> floa
 
 def score_mb(targets: Targets, w: Wildcards, threads: int) -> float:
     """Policy, pictures and one more copy for what the gates see."""
-    return 2 * weights_mb(size_of(targets, w.policy)) + pictures_mb(targets, targets.config["calibrations"][w.calibration]["data"])
+    return 2 * weights_mb(size_of(targets, w.policy)) + held_mb(targets, targets.config["calibrations"][w.calibration]["data"])
 
 
 def score_s(targets: Targets, w: Wildcards, threads: int, rate: float) -> float:
@@ -211,18 +218,30 @@ def rollout_s(targets: Targets, w: Wildcards, threads: int, rate: float) -> floa
     """episodes * steps * (step / simulators + inference / chunk), an inference bound by operations or by reading the weights."""
     protocol = json.loads(targets.protocol_json(w.protocol))
     episodes = int(protocol["trials"]) * len(protocol.get("tasks") or range(task_count(w.suite)))
-    return episodes * episode_s(protocol, targets, w, threads, rate)
+    return episodes * episode_s(protocol, size_of(targets, w.policy, w.cut), threads, rate)
 
 
 def canary_s(targets: Targets, w: Wildcards, threads: int, rate: float) -> float:
     """Three episodes of each suite."""
     protocol = json.loads(targets.protocol_json(w.protocol))
-    return 3 * len(targets.config["suites"]) * episode_s(protocol, targets, w, threads, rate)
+    return 3 * len(targets.config["suites"]) * episode_s(protocol, size_of(targets, w.policy, w.cut), threads, rate)
 
 
-def episode_s(protocol: Mapping[str, Any], targets: Targets, w: Wildcards, threads: int, rate: float) -> float:
+def failures_mb(targets: Targets, w: Wildcards, threads: int) -> float:
+    """As a rollout."""
+    arm = targets.arm(w.table, w.row)
+    return weights_mb(size_of(targets, arm.policy, arm.cut)) + 2 * threads * SIMULATOR_MB
+
+
+def failures_s(targets: Targets, w: Wildcards, threads: int, rate: float) -> float:
+    """A dozen episodes (dtr.report.figures.failures), played once more."""
+    arm = targets.arm(w.table, w.row)
+    protocol = json.loads(targets.protocol_json(targets.protocol(arm, "")))
+    return 12 * episode_s(protocol, size_of(targets, arm.policy, arm.cut), threads, rate)
+
+
+def episode_s(protocol: Mapping[str, Any], size: Size, threads: int, rate: float) -> float:
     """One episode of those that run at a time."""
-    size = size_of(targets, w.policy, w.cut)
     inference = max(size.flops / rate, FLOAT * size.parameters / GPU_BYTES)
     return STEPS * (STEP_S / threads + inference / int(protocol.get("chunk", 8)))
 
@@ -238,11 +257,15 @@ STAGES: dict[str, tuple[Callable[[Targets, Wildcards, int], float], Callable[[Ta
     "fetch": (lambda t, w, n: CUDA_MB, lambda t, w, n, rate: FETCH_S),
     "checkpoint": (checkpoint_mb, checkpoint_s),
     "score": (score_mb, score_s),
+    "stability": (score_mb, score_s),
     "plan": (lambda t, w, n: 0, lambda t, w, n, rate: COUNT_S),
     "drop": (lambda t, w, n: 2 * weights_mb(size_of(t, w.policy)), lambda t, w, n, rate: COUNT_S),
     "cost": (lambda t, w, n: 0, lambda t, w, n, rate: COUNT_S),
+    "latency": (lambda t, w, n: 2 * weights_mb(size_of(t, w.policy)), lambda t, w, n, rate: COUNT_S),
+    "compress": (lambda t, w, n: 2 * weights_mb(size_of(t, w.policy)), lambda t, w, n, rate: COUNT_S),
     "recover": (recover_mb, recover_s),
     "canary": (rollout_mb, canary_s),
     "rollout": (rollout_mb, rollout_s),
+    "failures": (failures_mb, failures_s),
 }
 """Stage -> megabytes and seconds of work of one job."""

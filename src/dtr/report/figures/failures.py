@@ -33,11 +33,11 @@ def choose(episodes: Sequence[Episode], most: int = MOST) -> list[Episode]:
     return sorted((episode for *_, episode in sorted(order)[:most]), key=lambda e: e.key)
 
 
-def draw(policy: Path, episodes: Path, protocol: Protocol, workers: int = 1) -> Figure:
+def draw(policy: Path, episodes: Path, protocol: Protocol, workers: int = 1, device: str = "cpu") -> Figure:
     """Play the chosen failures of an episode file again and draw how they end."""
     records = read_episodes(episodes)
     chosen = choose(records)
-    pictures = play(policy, chosen, protocol, workers) if chosen else {}
+    pictures = play(policy, chosen, protocol, workers, device) if chosen else {}
     columns = min(6, max(1, len(chosen)))
     rows = max(1, math.ceil(len(chosen) / columns))
     figure = new_figure(1.25 * max(columns, 4), 0.4 + 1.55 * rows)
@@ -58,9 +58,10 @@ def wrapped(text: str, width: int = 27) -> str:
     return "\n".join(textwrap.wrap(text, width))
 
 
-def play(policy: Path, chosen: Sequence[Episode], protocol: Protocol, workers: int) -> dict[Key, Array]:
+def play(policy: Path, chosen: Sequence[Episode], protocol: Protocol, workers: int, device: str = "cpu") -> dict[Key, Array]:
     """Key -> (H, W, 3) uint8, the last picture of the episode, played again. Raises BadRecord when one ends otherwise."""
     from dtr.policies.compression import executed, kernels_of
+    from dtr.policies.device import probe
     from dtr.policies.file import load_policy
     from dtr.provenance import sha256_file
     from dtr.rollout.arena import local
@@ -68,7 +69,8 @@ def play(policy: Path, chosen: Sequence[Episode], protocol: Protocol, workers: i
     from dtr.rollout.run import plan
     from dtr.rollout.session import Session
 
-    tasks, loaded = local(chosen[0].suite).suite, load_policy(policy)
+    probe(device)
+    tasks, loaded = local(chosen[0].suite).suite, load_policy(policy, device=device)
     infer = build_inference(
         executed(loaded.policy, kernels_of(loaded.header)), loaded.processor, protocol, [t.language for t in tasks.tasks]
     )
