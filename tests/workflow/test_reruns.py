@@ -71,8 +71,13 @@ def test_containers_and_a_cluster_rerun_nothing(world, tmp_path):
         ("config/smoke.yaml", "samples: 4", "samples: 5", {**SCORING, **SHOWN}),
         ("config/smoke.yaml", f"{EPISODES}1", f"{EPISODES}2", {"demonstrate": 1, **SCORING, **RECOVERY}),
         ("config/smoke.yaml", "registers: 4", "registers: 2", POLICY),
-        ("config/experiments/table1.tsv", "vision-ends", "vision-keep-0_1", {"plan": 1, "cost": 1, "recover": 1, "rollout": 2, **ROW}),
-        ("config/experiments/table1.tsv", "Keep 2\tvision", "Keep two\tvision", ROW),
+        (
+            "config/experiments/table1.tsv",
+            "openvla_oft\tvision-ends",
+            "openvla_oft\tvision-keep-0_1",
+            {"plan": 1, "cost": 1, "recover": 1, "rollout": 2, **ROW},
+        ),
+        ("config/experiments/table1.tsv", "OpenVLA-OFT\tKeep 2\tvision", "OpenVLA-OFT\tKeep two\tvision", ROW),
         ("src/dtr/stages.py", '"rollout": Stage(1', '"rollout": Stage(2', EVALUATION),
         ("src/dtr/stages.py", '"table": Stage(2', '"table": Stage(3', SHOWN),
         ("src/dtr/stages.py", '"cost": Stage(1', '"cost": Stage(2', {**COSTS, **SHOWN}),
@@ -110,12 +115,11 @@ def test_unknown_names_are_refused(world):
 
 def test_the_paper_s_scale_plans(world):
     text = world.run("snakemake", "--configfile", "config/paper.yaml", "--dry-run", "--", TABLE)
-    assert "fetch_policy" in text and "rollout                    28" in text
+    assert "fetch_policy" in text and re.search(r"^rollout +56$", text, re.MULTILINE)
 
 
 def test_a_dry_run_of_the_whole_paper_is_quick(tmp_path):
-    """Every table, all suites, three seeds an arm: 11 s of a processor here, which may take half as long again beside the other tests'
-    worker on the same core; so that a look costs nothing."""
+    """Every table, all suites, three seeds an arm: 7 s of a processor here, more beside the other tests' worker; so that a look costs nothing."""
     world = World.copy(tmp_path)
     for sheet in (tmp_path / "config/experiments").glob("table*.tsv"):
         sheet.write_text(re.sub(r"\t0\t(closed|plus)", r"\t0,1,2\t\1", sheet.read_text()))
@@ -124,8 +128,8 @@ def test_a_dry_run_of_the_whole_paper_is_quick(tmp_path):
     asked = [f"results/{table}.csv" for table in tables]
     said = world.run("snakemake", "--configfile", "config/paper.yaml", "--dry-run", "--quiet", "rules", "--", *asked, "results/report.html")
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    assert int(re.search(r"^total +(\d+)", said, re.MULTILINE).group(1)) > 3000
-    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 25
+    assert int(re.search(r"^total +(\d+)", said, re.MULTILINE).group(1)) > 1900
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 20
 
 
 def test_an_estimate_of_what_nothing_makes_is_one_sentence(world):
