@@ -119,7 +119,7 @@ def test_the_paper_s_scale_plans(world):
 
 
 def test_a_dry_run_of_the_whole_paper_is_quick(tmp_path):
-    """Every table, all suites, three seeds an arm: 7 s of a processor here, more beside the other tests' worker; so that a look costs nothing."""
+    """Every table, all suites, three seeds an arm: 7 s of a processor here, more beside the other worker's tests. A look costs nothing."""
     world = World.copy(tmp_path)
     for sheet in (tmp_path / "config/experiments").glob("table*.tsv"):
         sheet.write_text(re.sub(r"\t0\t(closed|plus)", r"\t0,1,2\t\1", sheet.read_text()))
