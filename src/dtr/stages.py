@@ -47,7 +47,7 @@ STAGES = {
     "table": Stage(2, NUMBERS),
     "verdict": Stage(2, (*NUMBERS, "scipy")),
     "pressure": Stage(1, (*NUMBERS, "scipy")),
-    "figure": Stage(1, (*NUMBERS, "scipy", "matplotlib")),
+    "figure": Stage(2, (*NUMBERS, "scipy", "matplotlib")),
     "report": Stage(2, (*NUMBERS, "jinja2")),
 }
 

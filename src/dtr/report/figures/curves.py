@@ -14,8 +14,8 @@ from matplotlib.ticker import FuncFormatter
 from dtr.policies.file import read_header
 from dtr.report.figures.style import COLOUR, DASHES, new_figure
 
-NAMES = 3
-"""Names of cuts in a line of the legend, in a panel of 3.6 inches: below the panel, since curves fill it."""
+LINE = 0.16
+"""Inches of height of a line of the legend: beside the panel, one cut a line, since curves fill the panel and names are long."""
 
 
 def draw(files: Sequence[Path]) -> Figure:
@@ -24,17 +24,17 @@ def draw(files: Sequence[Path]) -> Figure:
     for path in files:
         header = read_header(path)
         panels.setdefault(header["policy"], []).append(((header["plan"] or {"cut": "none"})["cut"], read_curve(path)))
-    lines = max(-(-len(arms) // NAMES) for arms in panels.values())
-    figure = new_figure(3.6 * max(2, len(panels)), 2.9 + 0.16 * lines)
+    lines = max(sum(1 + name(cut, curve).count("\n") for cut, curve in arms) for arms in panels.values())
+    figure = new_figure(4.4 * max(1, len(panels)), max(3.2, 0.6 + LINE * lines))
     for ax, (policy, arms) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
         seen: Counter[str] = Counter()
         for cut, curve in arms:
             component = cut.split("-")[0].split(".")[0]
             colour, dashes = COLOUR.get(component, COLOUR["-"]), DASHES[seen[component] % len(DASHES)]
             seen[component] += 1
-            points = [(point["step"], point["val_loss"]) for point in curve if point.get("val_loss") is not None]
-            label = cut if points else f"{cut} (no curve kept)"
-            ax.plot([x for x, _ in points], [y for _, y in points], label=label, color=colour, linestyle=dashes, linewidth=1.2)
+            points = measured(curve)
+            look = {"label": name(cut, curve), "color": colour, "linestyle": dashes, "linewidth": 1.2}
+            ax.plot([x for x, _ in points], [y for _, y in points], **look)
         ax.set_title(policy)
         ax.set_yscale("log")
         for axis in (ax.yaxis.set_major_formatter, ax.yaxis.set_minor_formatter):
@@ -42,9 +42,18 @@ def draw(files: Sequence[Path]) -> Figure:
         ax.tick_params(axis="y", which="minor", labelsize=6)
         ax.set_xlabel("step of recovery")
         ax.set_ylabel("loss on held-out demonstrations")
-        columns = NAMES if len(panels) > 1 else 2 * NAMES
-        ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.17), ncols=columns, title="cut", title_fontsize=7)
+        ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), borderaxespad=0.2, title="cut", title_fontsize=7, alignment="left")
     return figure
+
+
+def measured(curve: Sequence[dict[str, Any]]) -> list[tuple[int, float]]:
+    """(step, held-out loss) where a loss was measured."""
+    return [(point["step"], point["val_loss"]) for point in curve if point.get("val_loss") is not None]
+
+
+def name(cut: str, curve: Sequence[dict[str, Any]]) -> str:
+    """A cut in the legend: one of several components has as many lines."""
+    return cut.replace("+", "+\n") + ("" if measured(curve) else "\n(no curve kept)")
 
 
 def read_curve(path: Path) -> list[dict[str, Any]]:

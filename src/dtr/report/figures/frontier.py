@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from dtr.report.cell import read_cell
+from dtr.report.figures.labels import Mark, write_names
 from dtr.report.figures.style import COLOUR, MARKER, new_figure
 
 Cell = Mapping[str, Any]
@@ -27,13 +28,15 @@ def draw(files: Sequence[Path]) -> Figure:
     models = list(dict.fromkeys(model for model, _ in rows))
     whole = [row for row in rows.values() if {"flops", "average"} <= set(row)]
     ranges = y_ranges([y for row in whole for y in heights(row["average"])])
-    figure = new_figure(3.6 * max(2, len(models)), 3.8)
+    figure = new_figure(3.6 * max(2, len(models)), 4.2)
     grid = figure.subplots(len(ranges), len(models), sharex=True, sharey="row", squeeze=False, height_ratios=[r[1] - r[0] for r in ranges])
+    drawn: dict[str, list[Mark]] = {model: [] for model in models}
     for column, model in enumerate(models):
         for ax, (low, high) in zip(grid[:, column], ranges, strict=True):
             for arm in (arms := [row for row in whole if row["average"]["model"] == model]):
                 point(ax, arm["flops"], arm["average"])
-            label(ax, [arm for arm in arms if low <= 100 * arm["average"]["value"] <= high], high - low)
+            drawn[model] += marks(ax, arms, low, high)
+            ax.patch.set_visible(False)  # a name may lie over the tear
             ax.set_ylim(low, high)
             ax.set_xlim(0, 105)
         tear(list(grid[:, column]))
@@ -45,6 +48,8 @@ def draw(files: Sequence[Path]) -> Figure:
     handles = [Line2D([], [], color=COLOUR[c], marker=MARKER[c], linestyle="", label=names[c]) for c in shown]
     handles.append(Line2D([], [], color="#555555", marker="o", linestyle="", fillstyle="none", label="the paper's (other scale)"))
     figure.legend(handles=handles, loc="outside upper center", ncols=len(handles))
+    for column, model in enumerate(models):
+        write_names(figure, grid[:, column], drawn[model])
     return figure
 
 
@@ -90,20 +95,15 @@ def tear(axes: Sequence[Any]) -> None:
         below.plot([0], [1], transform=below.transAxes, **look)
 
 
-def label(ax: Any, arms: Sequence[Mapping[str, Cell]], span: float) -> None:
-    """Each of our points by its setting, away from points above it; `span`: points of percent on this axis."""
-    seen: list[tuple[float, float]] = []
-    for arm in sorted(arms, key=lambda arm: (-arm["average"]["value"], arm["flops"]["value"])):
-        x, y = 100 * arm["flops"]["value"], 100 * arm["average"]["value"]
-        crowd = sum(abs(x - a) < 20 and abs(y - b) < 0.2 * span for a, b in seen)
-        seen.append((x, y))
-        ax.annotate(
-            arm["average"]["setting"],
-            (x, y),
-            xytext=(-9, -4 - 9 * crowd),
-            textcoords="offset points",
-            ha="right",
-            fontsize=6.5,
-            color=COLOUR[kind(arm["average"])],
-            arrowprops={"arrowstyle": "-", "linewidth": 0.4, "color": "#999999"} if crowd else None,
-        )
+def marks(ax: Any, arms: Sequence[Mapping[str, Cell]], low: float, high: float) -> list[Mark]:
+    """What is drawn of the arms between `low` and `high`: ours, with its interval and named by its setting, and the paper's."""
+    found = []
+    for arm in arms:
+        flops, rate = arm["flops"], arm["average"]
+        y, bottom, top = (100 * value for value in (rate["value"], rate["interval"]["low"], rate["interval"]["high"]))
+        if bottom <= high and top >= low:
+            name = rate["setting"] if low <= y <= high else ""
+            found.append(Mark(ax, 100 * flops["value"], bottom, top, y=y, name=name, colour=COLOUR[kind(rate)]))
+        if flops["reported"] and rate["reported"] and low <= (paper := 100 * rate["reported"]["value"]) <= high:
+            found.append(Mark(ax, 100 * flops["reported"]["value"], paper, paper))
+    return found

@@ -47,6 +47,14 @@ def new_figure(width: float, height: float) -> Figure:
     return Figure(figsize=(width, height), layout="constrained")
 
 
+def measured(figure: Figure, text: str, fontsize: float) -> tuple[float, float]:
+    """Width and height of a text in points (1/72 inch)."""
+    drawn = figure.text(0, 0, text, fontsize=fontsize)
+    box = drawn.get_window_extent()
+    drawn.remove()
+    return 72 / figure.dpi * box.width, 72 / figure.dpi * box.height
+
+
 def write_figure(figure: Figure, png: Path) -> None:
     """Write `png` and the same as PDF beside it, without times or versions in them."""
     kinds: dict[str, dict[str, Any]] = {"png": {"Software": None}, "pdf": {"CreationDate": None, "Producer": None, "Creator": None}}
