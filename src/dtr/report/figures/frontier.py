@@ -49,7 +49,7 @@ def draw(files: Sequence[Path]) -> Figure:
     handles.append(Line2D([], [], color="#555555", marker="o", linestyle="", fillstyle="none", label="the paper's (other scale)"))
     figure.legend(handles=handles, loc="outside upper center", ncols=len(handles))
     for column, model in enumerate(models):
-        write_names(figure, grid[:, column], drawn[model])
+        write_names(figure, list(grid[:, column]), drawn[model])
     return figure
 
 

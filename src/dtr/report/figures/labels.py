@@ -2,7 +2,7 @@
 
 A name of w x h points (1/72 inch) is tried on rings around its point p. Of all its boxes b the cheapest is taken,
 
-    cost(b) = |b - p| + 1000 [b on a name, a mark or the edge] + 100 [line through a name or line, b on a line] + 8 [line on a mark],
+    cost(b) = |b - p| + 1000 [b on a name, a mark or the edge] + 100 [line through a name or line, b on a line] + 60 [line on a mark],
 
 greedily in several orders, then twice again each while the others stay; of the orders the cheapest is kept. Lengths are of paper, not of
 pixels: what is placed for one resolution holds for every other one.
@@ -20,7 +20,7 @@ from matplotlib.transforms import Bbox
 
 from dtr.report.figures.style import measured
 
-BLOCKED, CROSSED, TOUCHED = 1000.0, 100.0, 8.0
+BLOCKED, CROSSED, TOUCHED = 1000.0, 100.0, 60.0
 RINGS = (*range(7, 40, 4), *range(40, 200, 8))
 ANGLES = [math.radians(a) for a in (180, *(180 + s * a for a in range(15, 181, 15) for s in (1, -1)))][:-1]
 BESIDE, LEVEL, ROOM, ROUNDS = 8.0, 2.5, 1.2, 3
@@ -90,8 +90,8 @@ def write_names(figure: Figure, axes: Sequence[Any], marks: Sequence[Mark], font
         blocks.append(Box(*map(float, (x - half, bottom - half, x + half, top + half))))
         if mark.name:
             width, height = measured(figure, mark.name, fontsize)
-            point = scale * mark.ax.transData.transform((mark.x, mark.y))
-            names.append(Name(mark, *map(float, point), width + 2 * ROOM, height + 2 * ROOM))
+            x, y = scale * mark.ax.transData.transform((mark.x, mark.y))
+            names.append(Name(mark, float(x), float(y), width + 2 * ROOM, height + 2 * ROOM))
     for name, box in zip(names, place(names, blocks, edge), strict=True):
         line = name.line(box)
         relative = ((line[2] - box.x0) / name.width, (line[3] - box.y0) / name.height) if line else (0.5, 0.5)
