@@ -84,7 +84,7 @@ def test_arms_of_the_control_of_language_alone_are_told_apart(folder):
     found = []
     for data in ("four", "five"):
         row = next(row for row in rows if row[number["cut"]] == "none" and row[number["data"]] == data)
-        row[number["policy"]], row[number["recipe"]] = "pi05", "flow_recover"
+        row[number["policy"]], row[number["recipe"]], row[number["scales"]] = "pi05", "flow_recover", "embedded"
         found.append(row)
     Path("sheet.tsv").write_text("\n".join("\t".join(row) for row in [rows[0], *found]) + "\n")
     alone = {"sheet": os.path.relpath("sheet.tsv", ROOT), "sets": EMBEDDED["pressure"]["sets"]}
