@@ -1,3 +1,7 @@
+# Where the finished episodes of an unfinished rollout are kept, of one arm under one protocol.
+JOURNALS = f"{paths.WORK}/{{cut}}/{{data}}.{{recipe}}/seed{{seed}}/rollouts/{{protocol}}/{version('rollout')}"
+
+
 # Finished episodes are kept under work/, so a killed run goes on. The records do not depend on the number of workers; two a core, because
 # some wait for the policy while others step.
 rule rollout:
@@ -17,7 +21,7 @@ rule rollout:
         + split(f"{w.suite}{w.variant}")[1].conditions(),
         device=targets.device,
         protocol=lambda w: targets.protocol_json(w.protocol),
-        state=f"{paths.WORK}/{{cut}}/{{data}}.{{recipe}}/seed{{seed}}/rollouts/{{protocol}}/{version('rollout')}",
+        state=JOURNALS,
     shell:
         "dtr rollout --policy {input.policy} --suite {wildcards.suite}{wildcards.variant} --protocol {params.protocol:q} {params.device} --workers $((2 * {threads}))"
         " --state-dir {params.state} --out {output.episodes} 2>&1 | tee -i {log}"
@@ -50,7 +54,7 @@ for column, labels in targets.together().items():
             ],
             device=targets.device,
             protocol=lambda w: targets.protocol_json(w.protocol),
-            state=f"{paths.WORK}/{{cut}}/{{data}}.{{recipe}}/seed{{seed}}/rollouts/{{protocol}}/{version('rollout')}",
+            state=JOURNALS,
             suites=labels,
         shell:
             "dtr rollout --policy {input.policy} --suite {params.suites} --protocol {params.protocol:q} {params.device} --workers $((2 * {threads}))"
