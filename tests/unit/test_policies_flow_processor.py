@@ -217,6 +217,19 @@ def test_noise_follows_from_what_is_seen_alone() -> None:
     assert torch.equal(seeds(pictures, np.zeros((1, 8))), seeds(torch.from_numpy(pictures), np.zeros((1, 8), np.float32)))
 
 
+def test_a_longer_instruction_lengthens_the_padding_and_changes_no_action() -> None:
+    short, long = "push it", "push it " * 12
+    p = processor(padded_dim=8)
+    assert p.fixed([short]) is p
+    with pytest.raises(BadConfig, match="an instruction needs .* but text_tokens is 30"):
+        p.inputs([observation(instruction=long)])
+    longer = p.fixed([short, long])
+    assert longer.text_tokens > 30 and longer.inputs([observation(level=2.0, instruction=long)])["attention_mask"].all()
+    policy = build("pi05", {**PI05["config"], "vocab": 300}, 0).eval()  # type: ignore[dict-item]
+    plain, padded = (policy.act(q.inputs([observation()])) for q in (p, longer))
+    torch.testing.assert_close(padded, plain, rtol=0, atol=1e-5)
+
+
 def test_a_file_gives_the_same_processor_back() -> None:
     for p in (processor(), processor(state="token", state_dim=75, embodiment=1)):
         values = json.loads(json.dumps(p.to_dict()))

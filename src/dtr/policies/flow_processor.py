@@ -23,6 +23,7 @@ model's action dimension.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -139,6 +140,12 @@ class FlowProcessor(Processor):
     def text_length(self, instruction: str) -> int:
         """Always T."""
         return self.text_tokens
+
+    def fixed(self, instructions: Sequence[str]) -> Self:
+        """Padded to more than T where one of these instructions needs it (padding is masked: actions stay what they are); else itself."""
+        highest = np.ones(len(self.proprio_bounds.mask))  # bin 255: no number of the state has more digits
+        longest = max(len(self._row(text, highest)) for text in instructions)
+        return self if longest <= self.text_tokens else dataclasses.replace(self, text_tokens=longest)
 
     def pictures(self, slots: int) -> int:
         """As many as there are cameras, where some slots have none."""
