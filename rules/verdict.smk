@@ -2,7 +2,8 @@
 # it lies differs between clones, and its digest says when it changed.
 rule verdict:
     input:
-        cells=exhibits.claimed(),
+        cells=list(exhibits.claimed()),
+        plans=exhibits.claimed_plans(),
     output:
         csv=paths.VERDICTS.replace("{sample}", ""),
         markdown=paths.VERDICTS.replace("{sample}", "").replace(".csv", ".md"),

@@ -44,7 +44,7 @@ STAGES = {
     "rollout": Stage(1, (*MODEL, *SIMULATOR)),
     "cost": Stage(1, MODEL),
     "cell": Stage(1, (*NUMBERS, "scipy")),
-    "table": Stage(2, NUMBERS),
+    "table": Stage(3, NUMBERS),
     "verdict": Stage(2, (*NUMBERS, "scipy")),
     "pressure": Stage(1, (*NUMBERS, "scipy")),
     "figure": Stage(2, (*NUMBERS, "scipy", "matplotlib")),

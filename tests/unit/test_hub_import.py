@@ -226,7 +226,8 @@ def test_shards_that_do_not_fit_are_one_sentence(harm, parts, tmp_path):
         ({"kept": {"language": [0]}}, "of role finetuned is whole"),
         ({"statistics": {"file": "dataset_statistics.json", "key": "libero_spatial"}}, "did you mean 'libero_spatial_no_noops'"),
         ({"statistics": {"file": "stats.json", "key": "x"}}, "expected statistics in .*stats.json"),
-        ({"statistics": {"data": "four"}}, "name them with --data"),
+        ({"statistics": {"data": "four"}}, "in numbers that it learnt: name its own `statistics`, or say base"),
+        ({"role": "base", "statistics": {"data": "four"}}, "name them with --data"),
         ({"parts": {**world.HUB["parts"], "head": ["x"]}}, "the model has no part 'head'"),
     ],
 )

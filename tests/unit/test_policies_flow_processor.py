@@ -221,7 +221,7 @@ def test_a_longer_instruction_lengthens_the_padding_and_changes_no_action() -> N
     short, long = "push it", "push it " * 12
     p = processor(padded_dim=8)
     assert p.fixed([short]) is p
-    with pytest.raises(BadConfig, match="an instruction needs .* but text_tokens is 30"):
+    with pytest.raises(BadConfig, match=r"an instruction needs .* but text_tokens is 30"):
         p.inputs([observation(instruction=long)])
     longer = p.fixed([short, long])
     assert longer.text_tokens > 30 and longer.inputs([observation(level=2.0, instruction=long)])["attention_mask"].all()

@@ -21,6 +21,7 @@ from dtr.dropping.scores import BlockScore, Score, write_score
 from dtr.foreign.robotwin import SETTINGS
 from dtr.policies.registry import skeleton
 from dtr.provenance import read_json, sha256_file, write_json
+from dtr.report import gaps
 from dtr.report.cell import read_cell
 from dtr.report.figures.failures import choose
 from dtr.report.figures.reported import draw as reported_figure
@@ -49,7 +50,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def labels(row: str) -> dict[str, str]:
-    return {"row": row, "model": "OpenVLA-OFT", "setting": "x", "component": "language", "method": "-"}
+    return {"row": row, "model": "OpenVLA-OFT", "setting": "x", "component": "language"}
 
 
 def cell(folder: Path, row: str, column: str) -> str:
@@ -86,6 +87,12 @@ def test_arms_of_the_same_blocks_say_so(place: Path) -> None:
         "openvla_oft.ends.language": "",
     }
     assert "the same blocks as openvla_oft.half.language, so one training" in (place / "table1.md").read_text()
+    plan = str(place / "openvla_oft.twin.plan.json")
+    rows = [
+        {"row": row, "plan": plan, "training": training}
+        for row, training in (("a", "four.recover"), ("b", "five.recover"), ("c", "four.recover"))
+    ]
+    assert gaps.twins(rows) == {"c": "a"}, "the same blocks, but b learnt from other data"
 
 
 def gradients(path: Path, change: dict[str, float]) -> list[str]:

@@ -183,6 +183,8 @@ def test_figures_and_claims_take_what_runs(smoke):
     claimed = exhibits.claimed()
     assert "results/smoke/cells/table2/openvla_oft.half.language.mlp.average.json" in claimed
     assert not any("pi05" in cell or "goal" in cell for cell in claimed)
+    assert "artifacts/smoke/openvla_oft/language-half-mlp/plan.json" in exhibits.claimed_plans()
+    assert len(exhibits.claimed_plans()) == len(set(exhibits.claimed_plans())) < len(claimed)
 
 
 def test_a_table_of_perturbations_asks_for_every_suite_under_each(targets):

@@ -120,6 +120,10 @@ def read_manifest(kind: str, hub: Mapping[str, Any]) -> Manifest:
         )
     if role != "authors_recovered" and kept:
         raise BadConfig(f"{hub['id']}: a checkpoint of role {role} is whole: drop `kept`, or say authors_recovered.")
+    if role != "base" and "data" in hub["statistics"]:
+        raise BadConfig(
+            f"{hub['id']}: a checkpoint of role {role} acts as it is, in numbers that it learnt: name its own `statistics`, or say base."
+        )
     twice = set(fresh.get("parts", ())) & set(hub["parts"])
     if twice:
         raise BadConfig(f"{hub['id']}: {', '.join(sorted(twice))} cannot be both a part of the checkpoint and fresh: name it once.")

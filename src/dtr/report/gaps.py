@@ -37,12 +37,12 @@ def read_rows(text: str) -> list[dict[str, Any]]:
 
 
 def twins(rows: Sequence[Row]) -> dict[str, str]:
-    """Row -> the first row before it that left the same blocks of the same policy by the same method."""
+    """Row -> the first row before it that left the same blocks of the same policy, and trained them in the same way."""
     first: dict[tuple[str, str], str] = {}
     found = {}
     for row in rows:
         if plan := row.get("plan"):
-            key = (str(read_record(plan, "plan")["digest"]), row.get("method", "-"))
+            key = (str(read_record(plan, "plan")["digest"]), str(row.get("training", "-")))
             if key in first:
                 found[row["row"]] = first[key]
             first.setdefault(key, row["row"])

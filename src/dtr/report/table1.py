@@ -170,7 +170,7 @@ def legend(columns: Sequence[str]) -> str:
 
 LEGEND = """Success in percent (k/n) with the 95 % Clopper-Pearson interval; below it the difference to the baseline on the same initial
 states in points, with Tango's 95 % interval and the exact McNemar p (not corrected for the number of comparisons); below that the
-paper's number. `average` is the mean of the suites, of equal n, and its interval that of the pooled count. Intervals cover other
+paper's number. `average` is the mean of the rates beside it, of equal n, and its interval that of the pooled count. Intervals cover other
 rollouts of these weights, not other training seeds."""
 MEANINGS = {
     "steps": "`batch`, `steps`: of the recovery.",

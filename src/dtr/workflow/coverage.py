@@ -53,7 +53,7 @@ def behind(targets: Targets, table: str, row: str) -> list[str]:
 
 def cost(targets: Targets, table: str) -> str:
     """The estimate of a table from nothing."""
-    if table not in targets.sheets:
+    if table not in targets.sheets or not targets.running(table):
         return "not planned"
     found = summed(Estimator(targets, fresh=True).jobs(cached.collect(targets).used[table]))
     disk_gb = found["kept_gb"] + found["work_gb"]

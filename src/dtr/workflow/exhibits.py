@@ -108,16 +108,20 @@ class Exhibits:
         with open(Path(self.targets.folder, paths.CLAIMS), newline="", encoding="utf-8") as file:
             return list(csv.DictReader(file, delimiter="\t"))
 
-    def claimed(self) -> list[str]:
-        """The cells that the claims name and that this scale has."""
+    def claimed(self) -> dict[str, Arm]:
+        """The cells that the claims name and that this scale has, each with its arm."""
         t = self.targets
-        found: dict[str, None] = {}
+        found: dict[str, Arm] = {}
         for claim in self.claims():
-            table = claim["table"]
-            runs = {arm.row for arm in t.running(table)} if table in t.sheets else set()
-            if claim["column"] in (t.columns(table) if runs else ()):
-                found |= dict.fromkeys(self.cell(table, row, claim["column"]) for row in (claim["row"], claim["other"]) if row in runs)
-        return list(found)
+            table, column = claim["table"], claim["column"]
+            runs = {arm.row: arm for arm in t.running(table)} if table in t.sheets else {}
+            if column in (t.columns(table) if runs else ()):
+                found |= {self.cell(table, row, column): runs[row] for row in (claim["row"], claim["other"]) if row in runs}
+        return found
+
+    def claimed_plans(self) -> list[str]:
+        """The plans behind them: two arms that kept the same blocks are one policy, of which no claim can be true."""
+        return list(dict.fromkeys(map(self.targets.plan, self.claimed().values())))
 
     def claims_digest(self) -> str:
         """A digest of the claims and of the paper's numbers that they are about."""

@@ -62,10 +62,10 @@ CELLS = [
 ]
 ROWS = json.dumps(
     [
-        {"row": row, "model": "M", "setting": "S", "component": "-", "method": "-", "plan": f"IN/{plan}.json"}
+        {"row": row, "model": "M", "setting": "S", "component": "-", "training": "t", "plan": f"IN/{plan}.json"}
         for row, plan in (("openvla_oft.baseline", "none"), ("openvla_oft.half.language", "plan"))
     ]
-    + [{"row": "openvla_oft.ends.language", "model": "M", "setting": "E", "component": "language", "method": "-", "not_run": "no time"}]
+    + [{"row": "openvla_oft.ends.language", "model": "M", "setting": "E", "component": "language", "not_run": "no time"}]
 )
 TABLE: Mapping[str, str | list[str]] = {"columns": ["size", "flops", "spatial", "average"], "name": "table1", "scale": "smoke"}
 AVERAGES = [path for path in CELLS if path.endswith("average.json")]

@@ -211,10 +211,10 @@ class Targets(Arguments):
         return paths.LATENCY.format(scale=self.scale, policy=arm.policy, cut=arm.cut, kernels=kernels)
 
     def rows_json(self, table: str) -> str:
-        """All rows of a table in order as `dtr table` reads them: labels, whether the arm runs, what of it, and why not."""
+        """All rows of a table in order as `dtr table` reads them: labels; the plan and the training of an arm that runs; else why not."""
         rows = [
-            {"row": arm.row, "model": arm.model, "setting": arm.setting, "component": arm.component, "method": arm.method}
-            | ({"plan": self.plan(arm)} if arm.runs(self.scale) else {"not_run": arm.note})
+            {"row": arm.row, "model": arm.model, "setting": arm.setting, "component": arm.component}
+            | ({"plan": self.plan(arm), "training": training(arm)} if arm.runs(self.scale) else {"not_run": arm.note})
             for arm in self.sheets[table]
         ]
         return json.dumps(rows)
@@ -223,6 +223,11 @@ class Targets(Arguments):
 def entry_of(entry: str | Mapping[str, Any]) -> Mapping[str, Any]:
     """One entry of `tables`: a sheet alone, or with columns and recipes."""
     return {"sheet": entry} if isinstance(entry, str) else entry
+
+
+def training(arm: Arm) -> str:
+    """What an arm's policies learnt from, how, and with which seeds: arms of one plan that agree here share their policies."""
+    return f"{arm.policy}.{arm.data}.{trained_by(arm)}.{','.join(map(str, arm.seeds))}"
 
 
 def trained_by(arm: Arm) -> str:
