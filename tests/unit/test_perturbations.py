@@ -1,7 +1,9 @@
 """Perturbations without a simulator: names, words, noise, records."""
 
 import json
+import re
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +12,8 @@ import pytest
 from dtr.errors import UnknownName
 from dtr.rollout.episode import Episode, read_episodes, write_episodes
 from dtr.rollout.protocol import Protocol, conditions_on
-from dtr.sim.perturbations.language import instructed, rewrite
+from dtr.sim import embedded
+from dtr.sim.perturbations.language import NOUNS, instructed, rewrite
 from dtr.sim.perturbations.noise import KINDS, corrupt
 from dtr.sim.perturbations.played import told, under
 from dtr.sim.perturbations.variant import CATEGORIES, INSTRUCTIONS, LEVELS, Perturbation, Variant, generator, split
@@ -94,6 +97,22 @@ def test_words_of_other_tasks_are_rewritten_too():
     assert of("put the bowl on the plate", 5).count(".") == 1
     assert instructed("shuffled", "go go", [], generator(0)) == "go go"
     assert instructed("swapped", "a", ["a"], generator(0)) == ""
+
+
+def test_no_other_word_for_a_thing_could_mean_another_thing():
+    """Among all instructions of LIBERO and ours: else a policy that took the named thing would fail."""
+    folders = (Path(find_spec("libero").submodule_search_locations[0]) / "libero/bddl_files", Path(embedded.__file__).parent)
+    told = [re.search(r"\(:language ([^)]*)\)", path.read_text())[1].lower() for folder in folders for path in folder.rglob("*.bddl")]
+    assert len(told) > 150
+    spoken = {word for text in told for word in text.split()} | {word.rstrip("s") for text in told for word in text.split()}
+    for noun, others in NOUNS.items():
+        own = set(noun.split())
+        elsewhere = {word for other, words in NOUNS.items() if other != noun for text in words for word in text.split()}
+        new = {word for text in others for word in text.split()} - own
+        assert not new & (spoken | elsewhere), noun
+    for seed in range(9):
+        text = rewrite("put both moka pots on the stove and the mugs in the drawer", Perturbation("language", 3), generator(seed))
+        assert re.fullmatch(r"put both (coffee makers|espresso pots) on the (cooker|hob) and the (cups|beakers) in the drawer", text)
 
 
 def test_noise_grows_with_its_level_and_repeats():

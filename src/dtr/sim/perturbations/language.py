@@ -21,35 +21,36 @@ VERBS = {
     "pick up": ("grab", "take hold of", "lift"),
     "pick": ("grab", "take"),
     "put": ("set", "lay", "leave"),
-    "place": ("set", "deposit", "lay down"),
-    "open": ("pull open", "slide open"),
-    "close": ("shut", "push shut"),
+    "place": ("set", "deposit", "lay"),
+    "open": ("pull open",),
+    "close": ("shut",),
     "turn on": ("switch on", "start"),
     "turn off": ("switch off",),
     "push": ("shove", "slide"),
 }
 NOUNS = {
-    "crate": ("bin", "container"),
-    "plate": ("dish", "flat disc"),
-    "milk": ("milk carton", "carton"),
-    "cereal": ("box of cereal", "breakfast package"),
-    "can": ("tin", "drink"),
-    "bread": ("loaf", "baked good"),
-    "block": ("brick", "cuboid"),
-    "bowl": ("round vessel", "mixing dish"),
-    "mug": ("cup", "drinking vessel"),
+    "crate": ("chest", "bin"),
+    "plate": ("saucer", "platter"),
+    "milk": ("milk carton",),
+    "cereal": ("muesli", "breakfast flakes"),
+    "can": ("tin",),
+    "bread": ("loaf", "toast"),
+    "block": ("brick", "cube"),
+    "bowl": ("basin", "tureen"),
+    "mug": ("cup", "beaker"),
     "basket": ("hamper", "carrier"),
-    "stove": ("cooker", "cooking appliance"),
-    "cabinet": ("cupboard", "storage unit"),
-    "drawer": ("sliding tray", "compartment"),
-    "bottle": ("flask", "glass container"),
-    "rack": ("stand", "holder"),
-    "microwave": ("oven", "heating appliance"),
-    "moka pot": ("coffee maker", "stovetop pot"),
-    "book": ("volume", "printed work"),
-    "caddy": ("organiser", "desk holder"),
-    "ramekin": ("small pot", "baking cup"),
+    "stove": ("cooker", "hob"),
+    "cabinet": ("cupboard", "sideboard"),
+    "bottle": ("flask", "decanter"),
+    "rack": ("stand",),
+    "microwave": ("microwave oven",),
+    "moka pot": ("coffee maker", "espresso pot"),
+    "book": ("volume", "paperback"),
+    "caddy": ("organiser", "desk tidy"),
+    "ramekin": ("souffle dish",),
 }
+"""Other words for a thing, none of which could mean another thing that an instruction of ours or of LIBERO's names: a policy that took that
+one would count as failed. (For a drawer there is none.) Plurals follow."""
 FRAMES = ("please {}", "could you {}", "robot, {}", "would you mind this: {}", "i would like you to {}", "{}, please", "{} now, gently")
 OPENINGS = (
     "the guests will be here in ten minutes.",
@@ -73,10 +74,10 @@ def rewrite(text: str, perturbation: Perturbation, rng: np.random.Generator) -> 
 
 
 def replaced(text: str, words: Mapping[str, Sequence[str]], rng: np.random.Generator) -> str:
-    """Every phrase of the table by one of its others, the same one throughout."""
+    """Every phrase of the table, or its plural, by one of its others, the same one throughout."""
     chosen = {phrase: str(rng.choice(others)) for phrase, others in words.items()}
     phrases = "|".join(map(re.escape, sorted(words, key=len, reverse=True)))
-    return re.sub(rf"\b({phrases})\b", lambda match: chosen[match.group()], text)
+    return re.sub(rf"\b({phrases})(s?)\b", lambda match: chosen[match[1]] + match[2], text)
 
 
 def instructed(mode: str, text: str, others: Sequence[str], rng: np.random.Generator) -> str:

@@ -27,8 +27,8 @@ INSTRUCTIONS = ("blank", "swapped", "shuffled")
 shuffled: the same words in another order."""
 VERSION = 1
 """Of all perturbations together: raise it when one of them no longer does what it did."""
-VERSIONS = {"swapped": 2}
-"""Of single instruction modes, where they have changed since."""
+VERSIONS = {"swapped": 2, "language": 2}
+"""Of single instruction modes and categories, where they have changed since."""
 PATTERN = rf"(?:\+(?:{'|'.join(CATEGORIES)})-[{LEVELS[0]}-{LEVELS[-1]}])?(?:\+(?:{'|'.join(INSTRUCTIONS)}))?"
 """Regular expression of a variant's text."""
 
@@ -76,7 +76,8 @@ class Variant:
 
     def conditions(self) -> str:
         """What stands in the conditions of an episode: empty for nothing, so that those of plain episodes stay as they were."""
-        return digest([str(self), VERSIONS.get(self.instruction or "", VERSION)]) if str(self) else ""
+        parts = (self.instruction, self.perturbation and self.perturbation.category)
+        return digest([str(self), max(VERSIONS.get(part or "", VERSION) for part in parts)]) if str(self) else ""
 
 
 def split(label: str) -> tuple[str, Variant]:
