@@ -101,6 +101,19 @@ def test_another_input_reruns_what_reads_it(world):
     os.utime(policy, ns=(was.st_atime_ns, was.st_mtime_ns))
 
 
+def test_an_edited_suite_plays_its_canary_again(tmp_path_factory):
+    world = World.copy(tmp_path_factory.mktemp("world")).fake_stages(tmp_path_factory.mktemp("programs"))
+    arm = "artifacts/smoke/openvla_oft/none/four.recover/seed0"
+    (world.folder / arm).mkdir(parents=True)
+    (world.folder / arm / "recovered.safetensors").write_text("weights")
+    alone = ("--allowed-rules", "canary", "--", f"{arm}/canary/closed-n2.json")
+    world.snakemake(*alone)
+    assert world.plan(*alone) == {}
+    file = sorted((world.folder / "src/dtr/sim/embedded/bddl/embedded_object").glob("*.bddl"))[0]
+    file.write_text(f"{file.read_text()}\n")
+    assert world.plan(*alone) == {"canary": 1}
+
+
 def test_a_typo_is_one_sentence(world):
     world.edit("config/smoke.yaml", "recipes:", "recipies:")
     said = world.snakemake("--dry-run", "--", TABLE, check=False)
