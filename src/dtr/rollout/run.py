@@ -20,6 +20,7 @@ from dtr.provenance import sha256_file, write_run_record
 from dtr.robots import DEFAULT
 from dtr.rollout.arena import Arena, local
 from dtr.rollout.episode import Episode, Key
+from dtr.rollout.hello import keep_hello
 from dtr.rollout.protocol import Protocol
 from dtr.rollout.remote import check_shapes, remote
 from dtr.rollout.session import Part, Session, roll_out
@@ -90,6 +91,8 @@ def run(args: argparse.Namespace) -> None:
         share = part.session.played / played if played else 1 / len(parts)
         facts = {"workers": workers, "episodes_per_h": round(played * 3600 / wall_s, 1), "protocol": protocol.to_dict()}
         facts |= {"wall_s": round(share * wall_s, 3), "together": len(parts)} if len(parts) > 1 else {}
+        if robot is not None:
+            keep_hello(part.out, robot)
         write_run_record(part.out, started, stage="rollout", played=part.session.played, **facts)
         report(episodes, part.out)
     if args.video:
