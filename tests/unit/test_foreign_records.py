@@ -102,6 +102,7 @@ def test_records_of_libero_plus_become_a_line_of_table_6(played: Path) -> None:
         ("libero_plus_goal.camera", 4, 10),
         ("libero_plus_spatial.camera", 2, 5),
     ]
+    assert [part["role"] for part in found["ancestry"]] == ["episodes"] * 2 + ["baseline"] * 2 + ["hello"] * 4
     d = found["difference"]
     assert (d["both"], d["gained"], d["lost"], d["neither"]) == (6, 0, 2, 7) and d["p"] == pytest.approx(0.5)
     assert found["outcomes"]["libero_plus_spatial.camera"]["0"] == {"t0": "1", "t1": "1", "t2": "0", "t3": "0", "t4": "0"}

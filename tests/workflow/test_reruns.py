@@ -79,7 +79,7 @@ def test_containers_and_a_cluster_rerun_nothing(world, tmp_path):
         ),
         ("config/experiments/table1.tsv", "OpenVLA-OFT\tKeep 2\tvision", "OpenVLA-OFT\tKeep two\tvision", ROW),
         ("src/dtr/stages.py", '"rollout": Stage(1', '"rollout": Stage(2', EVALUATION),
-        ("src/dtr/stages.py", '"table": Stage(2', '"table": Stage(3', SHOWN),
+        ("src/dtr/stages.py", '"table": Stage(3', '"table": Stage(4', SHOWN),
         ("src/dtr/stages.py", '"cost": Stage(1', '"cost": Stage(2', {**COSTS, **SHOWN}),
         ("envs/lock.txt", "\nruff==", "\nruff==9", {}),
         ("envs/lock.txt", "\npillow==", "\npillow==9", POLICY),

@@ -25,6 +25,7 @@ from dtr.report.outcomes import Run, machine_of, pair, read_run, succeeded
 from dtr.report.reported import reported
 from dtr.report.speed import MEASURED, measured_cell
 from dtr.rollout.episode import Episode
+from dtr.rollout.hello import beside
 from dtr.rollout.protocol import Protocol
 from dtr.stats import clopper_pearson, mcnemar_exact, paired_difference
 
@@ -96,6 +97,8 @@ def success_cell(
     others = [] if set(baseline) == set(episodes) else [read_run(path, protocol, judged) for path in baseline]
     ancestry = [{"role": "episodes", "path": str(run.path), "sha256": run.sha256} for run in runs]
     ancestry += [{"role": "baseline", "path": str(run.path), "sha256": run.sha256} for run in others]
+    kept = [beside(run.path) for run in [*runs, *others] if run.hello]
+    ancestry += [{"role": "hello", "path": str(path), "sha256": sha256_file(path)} for path in kept]
     machines = [machine for run in runs if (machine := machine_of(run.path))]
     return {
         "quantity": "success_rate",
