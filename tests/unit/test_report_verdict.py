@@ -73,7 +73,7 @@ def test_our_cells_by_hand() -> None:
 )
 def test_perturbations_of_our_own_are_called_so(suite: str, said: bool) -> None:
     """The paper's rates are under LIBERO-Plus's."""
-    arm, base = ({**cell({}), "value": 0.5, "outcomes": {suite: {"0": {"a": marks}}}} for marks in ("11111111", "00000000"))
+    arm, base = (cell({"0": {"a": marks}}, outcomes={suite: {"0": {"a": marks}}}) for marks in ("1" * 20, "0" * 20))
     why = of_cells(claim(), arm, base).why
     assert why == ("under this project's own perturbations in LIBERO-Plus's categories, not LIBERO-Plus's assets and tasks" if said else "")
 
