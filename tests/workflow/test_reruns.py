@@ -129,6 +129,7 @@ def test_unknown_names_are_refused(world):
 def test_the_paper_s_scale_plans(world):
     text = world.run("snakemake", "--configfile", "config/paper.yaml", "--dry-run", "--", TABLE)
     assert "fetch_policy" in text and re.search(r"^rollout +56$", text, re.MULTILINE)
+    assert re.search(r"^check_data +1$", text, re.MULTILINE)
 
 
 def test_a_dry_run_of_the_whole_paper_is_quick(tmp_path):

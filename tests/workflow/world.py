@@ -21,7 +21,7 @@ for word; do
     case $option in
         --out|--plan-out)
             case $verb in
-                demonstrate|render) mkdir -p "$word"; echo "$all" >"$word/data" ;;
+                demonstrate|render|fetch) mkdir -p "$word"; echo "$all" >"$word/data" ;;
                 table|verdict|pressure) echo "$all" >"$word"; echo "$all" >"${word%.csv}.md" ;;
                 figure) echo "$all" >"$word"; echo "$all" >"${word%.png}.pdf" ;;
                 checkpoint|recover) echo "$all" | tee "$word" "$word.losses.jsonl" >"$word.run.json" ;;

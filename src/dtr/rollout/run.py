@@ -20,6 +20,7 @@ from dtr.provenance import sha256_file, write_run_record
 from dtr.robots import DEFAULT
 from dtr.rollout.arena import Arena, local
 from dtr.rollout.episode import Episode, Key
+from dtr.rollout.hello import keep_hello
 from dtr.rollout.protocol import Protocol
 from dtr.rollout.remote import check_shapes, remote
 from dtr.rollout.session import Part, Session, roll_out
@@ -90,6 +91,8 @@ def run(args: argparse.Namespace) -> None:
     found = roll_out(parts, args.state_dir)
     wall_s, played = time.time() - started, sum(part.session.played for part in parts)
     for part, episodes in zip(parts, found, strict=True):
+        if robot is not None:
+            keep_hello(part.out, robot)
         if sibling := lent.get(part.out):
             print(f"{part.out}: of {sibling}, which is of the same policy", file=sys.stderr)
             report(episodes, part.out)

@@ -31,6 +31,7 @@ from dtr.workflow.targets import METHODS, Targets
 
 PATTERNS = {
     "demonstrate": paths.SUITE,
+    "check_data": paths.CHECKED,
     "checkpoint": paths.PRETRAINED,
     "score": paths.SCORE,
     "drop": paths.PLAN,
@@ -157,6 +158,10 @@ class Estimator:
         rate = rates.measured({"": own}, "") if own else rates.OTHER["demonstrate"]
         assert rate is not None
         return Job("demonstrate", path, n / rate.per_s, 0, n * FRAME_KB / 1e3, 0, rate.basis)
+
+    def check_data(self, path: str, w: Mapping[str, str]) -> Job:
+        """A look at fetched demonstrations."""
+        return Job("check_data", path, 1 / rates.OTHER["check_data"].per_s, 0, 0, 0, rates.OTHER["check_data"].basis)
 
     def checkpoint(self, path: str, w: Mapping[str, str]) -> Job:
         """Trained here, or fetched and imported: then the fetched files stay beside the policy file."""

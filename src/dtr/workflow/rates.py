@@ -16,7 +16,7 @@ from statistics import median
 from typing import Any
 
 from dtr.provenance import read_json
-from dtr.workflow.resources import COUNT_S, CPU_FLOPS, FETCH_S, FLOAT, GPU_BYTES, GPU_FLOPS, STEP_S, STEPS, Size
+from dtr.workflow.resources import CHECK_S, COUNT_S, CPU_FLOPS, FETCH_S, FLOAT, GPU_BYTES, GPU_FLOPS, STEP_S, STEPS, Size
 
 PARTIAL = {"shared_with", "resumed_at"}
 """Facts of a run whose seconds are not those of all its work (dtr.recovery.recover)."""
@@ -66,6 +66,7 @@ GUESSES_ON_CPU = {
 OTHER = {
     "demonstrate": Rate(CORES / (2 * STEP_S), "guess: half of the frames are of tries that fail"),
     "fetch": Rate(1 / FETCH_S, "guess: a slow network"),
+    "check_data": Rate(1 / CHECK_S, "guess: reading LIBERO's four suites once"),
     "count": Rate(1 / COUNT_S, "guess: as long as counting 7 B parameters, with room"),
     "other": Rate(1 / 60, "guess: a minute"),
 }

@@ -43,6 +43,8 @@ STEP_S, STEPS = 0.03, 300
 COUNT_S = 300.0
 """Counting the operations of a policy on the meta device: 40 s for 7 B."""
 FETCH_S = 6 * 3600.0
+CHECK_S = 3600.0
+"""Reading 70 GB once, most of it into the file that training then reads (dtr.data.stored); a guess."""
 BLOCKS = 100
 """Forwards of leave-one-out a sample, at most: one a block."""
 FRAMES = 110
@@ -254,6 +256,7 @@ def demonstrate_s(targets: Targets, w: Wildcards, threads: int, rate: float) -> 
 STAGES: dict[str, tuple[Callable[[Targets, Wildcards, int], float], Callable[[Targets, Wildcards, int, float], float]]] = {
     "demonstrate": (lambda t, w, n: SIMULATOR_MB * n, demonstrate_s),
     "render": (lambda t, w, n: SIMULATOR_MB * n, demonstrate_s),
+    "check_data": (lambda t, w, n: SIMULATOR_MB + KEPT_BYTES / 1e6, lambda t, w, n, rate: CHECK_S),
     "fetch": (lambda t, w, n: CUDA_MB, lambda t, w, n, rate: FETCH_S),
     "checkpoint": (checkpoint_mb, checkpoint_s),
     "score": (score_mb, score_s),
