@@ -55,7 +55,7 @@ def guessed_score(name: str, metric: str) -> Rate:
     stated = GUESSES_ON_GPU["score"]
     if (name, metric.split(".")[0]) == ("pi05", "gateprobe"):
         return stated
-    return Rate(stated.per_s, f"guess: forwards of each metric, as fast as {stated.basis}")
+    return Rate(stated.per_s, "guess: the forwards of each metric, at the paper's rate of GateProbe")
 
 
 def guessed_rollout(size: Size, chunk: int) -> Rate:

@@ -3,8 +3,8 @@
     P_left = P - sum of p over the parts of blocks that go,    F_left = F - sum of f over those of them that are not dead
 
 The blocks of a stack are equal, so a cut by a metric needs no scores here: it costs what any cut of as many blocks does, the dead ones
-first. What is left out makes it an upper bound by a few percent: a narrower action head, and the language block that dies when the
-last block of an expert goes.
+first. What is left out makes it an upper bound by a few percent: a narrower action head; with blocks of an expert, the language block that
+dies with its last one, and the keys that nobody reads any more.
 """
 
 from __future__ import annotations
