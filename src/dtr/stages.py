@@ -48,7 +48,7 @@ STAGES = {
     "verdict": Stage(3, (*NUMBERS, "scipy")),
     "pressure": Stage(1, (*NUMBERS, "scipy")),
     "figure": Stage(2, (*NUMBERS, "scipy", "matplotlib")),
-    "report": Stage(2, (*NUMBERS, "jinja2")),
+    "report": Stage(3, (*NUMBERS, "jinja2")),
 }
 
 
