@@ -9,6 +9,7 @@ import pytest
 
 from dtr.cli import VERBS
 from dtr.errors import BadRecord
+from dtr.report.claims import read_claims
 from dtr.report.readme import BEGIN, END, TABLE, block, fill, present
 from dtr.workflow.dvcfile import read_lock
 
@@ -39,6 +40,11 @@ def test_the_readme_shows_the_cached_table(monkeypatch: pytest.MonkeyPatch) -> N
     md5 = entry["md5"]
     cached = Path("store/files/md5", md5[:2], md5[2:]).read_text(encoding="utf-8")
     assert present(Path("README.md").read_text(encoding="utf-8")) == block(cached), "run `python -m dtr.report.readme`"
+
+
+def test_the_readme_counts_the_claims_of_the_sheet() -> None:
+    said = re.findall(r"(\d+) claims, each", (ROOT / "README.md").read_text(encoding="utf-8"))
+    assert said == [str(len(read_claims(ROOT / "config/experiments/claims.tsv")))]
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +12,16 @@ import pytest
 from test_report import ARM, BASELINE, build
 
 from dtr import cli
-from dtr.errors import BadConfig
+from dtr.errors import BadConfig, BadRecord
 from dtr.provenance import write_json
-from dtr.report.claims import Claim, read_claims
-from dtr.report.evidence import beside, of_cells, of_paper
+from dtr.report.claims import RATIOS, Claim, read_claims
+from dtr.report.evidence import beside, of_blocks, of_ratio
+from dtr.report.judged import markdown
+from dtr.report.ours import of_cells
 from dtr.report.reported import read_reported
-from dtr.report.verdict import plan_behind
-from dtr.stats import Interval, Paired, over_seeds, paired_difference
+from dtr.report.theirs import of_paper
+from dtr.report.verdict import ours, plan_behind
+from dtr.stats import Interval, Paired, apart, over_seeds, paired_difference, unpaired_difference
 
 ROOT = Path(__file__).parents[2]
 SHEET = ROOT / "config/experiments/claims.tsv"
@@ -41,7 +46,18 @@ def claim(rule: str = "greater", margin: float = 0.0, column: str = "average") -
     ],
 )
 def test_an_interval_decides(rule: str, margin: float, low: float, high: float, verdict: str) -> None:
-    assert claim(rule, margin).decide(Interval(low, high, 0.95, "tango")) == verdict
+    assert claim(rule, margin).decide(Interval(low, high, 0.95, "tango"), 0.01) == verdict
+
+
+def test_at_margin_0_the_exact_test_must_agree() -> None:
+    """Four lost of 800, none gained: Tango's interval leaves 0 out, and 2 / 2^4 = 0.125."""
+    arm, base = cell({"0": {"a": "0000" + "1" * 796}}), cell({"0": {"a": "1" * 800}})
+    found = of_cells(claim("less"), arm, base)
+    assert found.high is not None and found.high < 0 and found.p == pytest.approx(0.125)
+    assert found.verdict == of_cells(claim("greater"), arm, base).verdict == "underpowered"
+    assert of_cells(claim("less"), cell({"0": {"a": "000000" + "1" * 794}}), base).verdict == "holds"  # 2 / 2^6
+    paper = of_paper(claim(column="goal"), 1.0, 0.99)  # five failures of 500
+    assert unpaired_difference(500, 500, 495, 500).low > 0 and paper.p is not None and paper.p > 0.05 and paper.verdict == "underpowered"
 
 
 def test_the_paper_s_own_counts() -> None:
@@ -51,6 +67,9 @@ def test_the_paper_s_own_counts() -> None:
     assert unclear.detectable is not None and unclear.detectable > 0.016
     assert of_paper(claim(column="goal"), 1.0, 0.98).n == 500
     assert of_paper(claim(), None, 0.9).verdict == "not comparable"
+    margin = of_paper(claim("not_worse", 0.02), 0.95, 0.95).detectable
+    assert margin == pytest.approx(-unpaired_difference(1900, 2000, 1900, 2000).low + 0.8416 * (2 * 0.95 * 0.05 / 2000) ** 0.5, abs=1e-5)
+    assert of_paper(claim("less", 0.5), 0.3, 0.95).detectable is None
     assert clear.noise == unclear.noise == "evaluation"
 
 
@@ -83,8 +102,23 @@ def test_training_seeds_widen_what_is_covered() -> None:
     base = cell({"0": {"a": "0000000000"}, "1": {"a": "0000000000"}})
     found = of_cells(claim(), arm, base)
     expected = over_seeds([1.0, 0.5], [0.0, 0.025]).interval
-    assert (found.low, found.high) == pytest.approx((expected.low, expected.high))
+    assert (found.low, found.high) == (-1.0, 1.0) and expected.low < -1 and expected.high > 1  # no difference is beyond 1
     assert found.verdict == "underpowered" and found.noise == "evaluation and training (2 seeds)"
+    # t = 0.75 / (0.25 sqrt 2 / sqrt 2) = 3 on one degree of freedom: p = 1 - 2 atan(3) / pi
+    assert (found.test, found.p) == ("student-t", pytest.approx(1 - 2 * math.atan(3) / math.pi))
+    assert (found.between_seeds, found.training_sd) == pytest.approx((0.25 * 2**0.5, (0.125 - 0.0125) ** 0.5))
+    assert found.detectable is None is found.bootstrap_low
+    assert "spread of d 35.4, training's 33.5" in markdown([(claim(), found, found)], "embedded")
+    lower = of_cells(claim("not_worse", 0.02), arm, base)
+    assert lower.p == pytest.approx(0.5 - math.atan(0.77 / 0.25) / math.pi)  # one-sided, at the margin
+
+
+def test_seeds_that_agree_by_chance_leave_evaluation_noise() -> None:
+    """Two seeds without a single difference: Student's interval is a point, and 20 episodes show no margin of 2 points."""
+    full = cell({seed: {"a": "1" * 10} for seed in "01"})
+    found, pooled = of_cells(claim("not_worse", 0.02), full, full), paired_difference(Paired(20, 0, 0, 0))
+    assert (found.verdict, found.low, found.high, found.between_seeds) == ("underpowered", pooled.low, pooled.high, 0.0)
+    assert found.test == "tango-non-inferiority"
 
 
 def test_what_does_not_pair_is_not_compared() -> None:
@@ -95,9 +129,74 @@ def test_what_does_not_pair_is_not_compared() -> None:
 
 def test_no_room_above_the_baseline_is_said() -> None:
     full, nearly, half = (cell({"0": {"a": "1" * k + "0" * (50 - k)}}) for k in (50, 48, 25))
-    assert "100.0 is at the edge" in of_cells(claim(), full, full).why
-    assert "96.0 is at the edge" in of_cells(claim(), full, nearly).why  # two episodes could be gained, these would show six
+    none = cell({"0": {"a": "0" * 50}})
+    assert "100.0 is at the edge: harder" in of_cells(claim(), full, full).why and "easier" in of_cells(claim(), none, none).why
+    assert "96.0 leaves 4.0 points" in of_cells(claim(), full, nearly).why  # two episodes could be gained, these would show six
     assert of_cells(claim(), half, half).why == "" == of_cells(claim("less"), nearly, full).why
+
+
+@pytest.mark.parametrize(("n", "verdict"), [(80, "underpowered"), (200, "holds")])
+def test_more_episodes_do_show_non_inferiority(n: int, verdict: str) -> None:
+    full = cell({"0": {"a": "1" * n}})
+    found = of_cells(claim("not_worse", 0.02), full, full)
+    assert (found.verdict, found.why) == (verdict, "")
+    assert found.detectable == pytest.approx(-paired_difference(Paired(n, 0, 0, 0)).low)
+
+
+def test_beyond_a_margin_p_is_of_that_margin() -> None:
+    """From 100 % to 70 % on 50 states: far from no difference, not from one of 30 points."""
+    full, arm = cell({"0": {"a": "1" * 50}}), cell({"0": {"a": "1" * 35 + "0" * 15}})
+    found = of_cells(claim("less", 0.3), arm, full)
+    assert (found.verdict, found.test, found.p, found.detectable) == ("underpowered", "tango", pytest.approx(1.0), None)
+    assert of_cells(claim("less"), arm, full).p == pytest.approx(2 / 2**15)
+
+
+def contrasted(seeds: str = "0") -> list[dict[str, Any]]:
+    """Robot: 30 of 40 lost; language: 2 of 40 lost."""
+    marks = ("0" * 30 + "1" * 10, "1" * 40, "0" * 2 + "1" * 38, "1" * 40)
+    return [cell({seed: {"a": text} for seed in seeds}) for text in marks]
+
+
+def test_a_contrast_of_two_columns() -> None:
+    more = claim("less", column="robot-language")
+    expected = apart(-0.75, paired_difference(Paired(10, 0, 30, 0)), -0.05, paired_difference(Paired(38, 0, 2, 0)), "x")
+    found = of_cells(more, *contrasted())
+    assert (found.verdict, found.rate, found.other_rate, found.n) == ("holds", -0.75, pytest.approx(-0.05), 40)
+    assert (found.difference, found.low, found.high) == pytest.approx((-0.7, expected.low, expected.high))
+    assert found.p is not None and found.p < 1e-5 and found.bootstrap_high is not None and -0.7 < found.bootstrap_high < -0.5
+    assert of_cells(more, *contrasted()[:2], *contrasted()[:2]).p == pytest.approx(1.0, abs=1e-6)
+    twice = of_cells(more, *contrasted("01"))
+    assert (twice.noise, twice.between_seeds) == ("evaluation and training (2 seeds)", 0.0)
+    assert of_cells(more, *contrasted()[:2], *contrasted("01")[2:]).verdict == "not comparable"
+
+
+def test_ratios_and_blocks_are_read_off() -> None:
+    faster = of_ratio(claim("ratio_at_least", 1.5, "action_speedup"), 1.41, 1.0)
+    assert (faster.verdict, faster.ratio) == ("does not hold", 1.41) and "without an interval" in faster.why
+    assert of_ratio(claim("ratio_at_most", 0.59, "memory_gib"), 8.36, 14.4).verdict == "holds"
+    assert of_paper(claim("ratio_at_most", 0.56, "size"), 0.555, 1.0).verdict == "holds"
+    assert [of_blocks(kept).verdict for kept in (["a", "a"], ["a", "b"], ["a", None])] == ["holds", "does not hold", "not comparable"]
+    assert of_paper(claim("same_blocks"), 0.922, 0.922).verdict == "holds" != of_paper(claim("same_blocks"), 0.92, 0.9).verdict
+
+
+def test_a_rule_is_for_its_kind_of_number() -> None:
+    one = claim("ratio_at_least", 1.5, "action_speedup")
+    cells = {place: {"quantity": "action_speedup", "value": value} for place, value in zip(one.places(), (1.6, 1.0), strict=True)}
+    assert ours(one, cells, "embedded").verdict == "holds"
+    with pytest.raises(BadRecord, match="a rule of ratios"):
+        ours(replace(one, rule="greater", margin=0.0), cells, "embedded")
+
+
+def test_what_has_no_known_count_is_not_decided() -> None:
+    robot = replace(claim("less", column="robot-language"), table="table6")
+    found = of_paper(robot, 0.497, 0.603, 0.658, 0.709)
+    assert found.verdict == "not comparable" and "-5.5 points; how many episodes" in found.why
+    assert "not public" in ours(replace(claim(), table="figure2"), {}, "embedded").why
+
+
+def test_a_row_of_another_table() -> None:
+    one = replace(claim(), table="table4", row="pi05.drop16", other="table1/pi05.ends.language")
+    assert one.places() == [("table4", "pi05.drop16", "average"), ("table1", "pi05.ends.language", "average")]
 
 
 def test_a_precise_zero_excludes_the_paper_s_difference() -> None:
@@ -144,12 +243,38 @@ def test_the_verb(tmp_path: Path) -> None:
     assert "**underpowered**" in (tmp_path / "verdicts.md").read_text()
 
 
+def printed() -> dict[tuple[str, str, str], dict[str, str]]:
+    files = (ROOT / "results/reported").glob("*.csv")
+    return {(path.stem, line["row"], line["column"]): line for path in files for line in read_reported(path)}
+
+
 def test_every_claim_names_rows_and_columns_that_exist() -> None:
+    known = printed()
     for one in read_claims(SHEET):
-        lines = read_reported(ROOT / f"results/reported/{one.table}.csv")
-        assert {(row, one.column) for row in (one.row, one.other)} <= {(line["row"], line["column"]) for line in lines}, one.claim
-        told = all(line["source"] for line in lines if line["row"] in (one.row, one.other) and line["column"] == one.column)
-        assert one.source == (f"arXiv 2606.27755v1, Table {one.table[-1]}" if told else "control of this project"), one.claim
+        assert set(one.places()) <= set(known), one.claim
+        tables = list(dict.fromkeys(table for table, _, _ in one.places()))
+        item = f"{tables[0][:-1].capitalize()}{'s' * (len(tables) > 1)} {' and '.join(table[-1] for table in tables)}"
+        own = one.claim == "gateprobe9_beats_random"
+        assert one.source == ("control of this project" if own else f"arXiv 2606.27755v1, {item}"), one.claim
+
+
+def test_every_item_of_the_paper_is_in_the_sheet() -> None:
+    """Table 5's speed and memory, all four levels of Table 3, all of Table 6, the figures: each with a claim."""
+    places, known = {place for one in read_claims(SHEET) for place in one.places()}, printed()
+    assert {table for table, _, _ in places} == {table for table, _, _ in known}
+    for table in ("table3", "table4", "table5", "table6", "figure2", "figure3"):
+        rows = {row for of, row, _ in places if of == table}
+        assert {row for (of, row, _), line in known.items() if of == table and line["source"]} <= rows
+    assert {"action_speedup", "task_speedup", "memory_gib"} <= {column for table, _, column in places if table == "table5"}
+    assert {f"pi05.gateprobe{k}" for k in (9, 12, 16, 17)} <= {row for table, row, _ in places if table == "table3"}
+
+
+def test_the_paper_s_ratios_hold_where_it_prints_them() -> None:
+    """The margins are its own ratios, rounded to the weaker side at two digits."""
+    known = printed()
+    for one in (one for one in read_claims(SHEET) if one.rule in RATIOS):
+        value, other = (float(known[place].get("value") or known[place]["percent"]) for place in one.places())
+        assert of_paper(one, value, other).verdict == "holds" and value / other == pytest.approx(one.margin, abs=0.061), one.claim
 
 
 @pytest.mark.parametrize(
@@ -157,6 +282,8 @@ def test_every_claim_names_rows_and_columns_that_exist() -> None:
     [
         ("\tnot_worse\t0.02", "\tnot_worse\t0", "above 0 for not_worse"),
         ("\tgreater\t0", "\tgrater\t0", "grater"),
+        ("\trobot-language\tless\t0", "\trobot-language\tnot_worse\t0.1", "a contrast of two columns"),
+        ("\tratio_at_least\t1.5", "\tratio_at_least\t0", "above 0 for"),
         ("claim\ttext", "name\ttext", "columns"),
     ],
 )

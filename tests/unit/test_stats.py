@@ -10,9 +10,13 @@ import pytest
 from scipy.stats import binom, norm
 
 from dtr.stats import (
+    Interval,
     Paired,
+    apart,
     clopper_pearson,
     contrast_bootstrap,
+    detectable_margin_paired,
+    detectable_margin_unpaired,
     detectable_paired,
     detectable_unpaired,
     fisher_p,
@@ -23,9 +27,12 @@ from dtr.stats import (
     paired,
     paired_bootstrap,
     paired_difference,
+    tango_p,
+    turned_round,
     unpaired_difference,
     wilson,
 )
+from dtr.stats.paired import tango_score
 from dtr.stats.power import mcnemar_power
 
 
@@ -204,6 +211,38 @@ def test_smallest_unpaired_difference() -> None:
     assert np.mean(np.abs(x - y) / np.sqrt(2 * m * (1 - m) / n) > norm.ppf(0.975)) == pytest.approx(0.8, abs=0.02)
 
 
+@pytest.mark.parametrize(("n", "discordant"), [(200, 0.0), (200, 0.1), (800, 0.05)])
+def test_smallest_paired_margin(n: int, discordant: float) -> None:
+    """Chance that the lower end of Tango's interval lies above -margin, over all counts that equal rates may give."""
+    margin, chance = detectable_margin_paired(n, discordant), 0.0
+    counts = [m for m in range(n + 1) if binom.pmf(m, n, discordant) > 1e-3]
+    for m in counts:
+        shown = [b for b in range(m + 1) if tango_score(Paired(n - m, b, m - b, 0), -margin) >= norm.ppf(0.975) - 1e-6]
+        chance += float(binom.pmf(m, n, discordant) * sum(binom.pmf(b, m, 0.5) for b in shown))
+    assert chance == pytest.approx(1.0 if discordant == 0 else 0.8, abs=0.06)
+
+
+def test_smallest_unpaired_margin() -> None:
+    rng, p, n = np.random.default_rng(0), 0.9, 500
+    margin, (x, y) = detectable_margin_unpaired(p, n, n), rng.binomial(n, p, (2, 4000))
+    shown = [unpaired_difference(int(k), n, int(k0), n).low > -margin for k, k0 in zip(x, y, strict=True)]
+    assert np.mean(shown) == pytest.approx(0.8, abs=0.03)
+
+
+def test_p_at_a_difference_agrees_with_the_interval() -> None:
+    pairs = Paired(30, 2, 9, 9)
+    interval = paired_difference(pairs)
+    assert tango_p(pairs, interval.low) == pytest.approx(0.05) == tango_p(pairs, interval.high)
+    z = turned_round(lambda level: paired_difference(pairs, level), pairs.difference, interval.low)
+    assert 2 * norm.sf(z) == pytest.approx(0.05)
+
+
+def test_squaring_and_adding_by_hand() -> None:
+    # d 0.5 in (0.2, 0.6), 0.1 in (0, 0.5): 0.4 - sqrt(0.3^2 + 0.4^2) and 0.4 + sqrt(0.1^2 + 0.1^2)
+    found = apart(0.5, Interval(0.2, 0.6, 0.95, ""), 0.1, Interval(0.0, 0.5, 0.95, ""), "x")
+    assert (found.low, found.high) == pytest.approx((-0.1, 0.4 + 0.1 * sqrt(2)))
+
+
 def test_training_seeds_by_hand() -> None:
     # 0.8, 0.9, 1.0: between = 0.1, t_2(0.975) = 4.302653; own variances 0.0016, 0.0009, 0 leave 0.01 - 0.0025/3.
     seeds = over_seeds([0.8, 0.9, 1.0], [0.0016, 0.0009, 0.0])
@@ -211,5 +250,10 @@ def test_training_seeds_by_hand() -> None:
     assert seeds.training == pytest.approx(sqrt(0.01 - 0.0025 / 3))
     assert (seeds.interval.low, seeds.interval.high) == pytest.approx((0.9 - 4.302653 * 0.1 / sqrt(3), 0.9 + 4.302653 * 0.1 / sqrt(3)))
     assert over_seeds([0.5, 0.51], [0.01, 0.01]).training == 0.0
+    # t = (0.9 - 0.7) sqrt(3) / 0.1; on two degrees of freedom the two-sided p is 1 - t / sqrt(2 + t^2).
+    t = (0.9 - 0.7) * sqrt(3) / 0.1
+    assert (seeds.p(0.7), seeds.p(0.7, one_sided=True)) == pytest.approx((1 - t / sqrt(2 + t * t), (1 - t / sqrt(2 + t * t)) / 2))
+    agreed = over_seeds([0.0, 0.0], [0.0, 0.0])
+    assert (agreed.p(), agreed.p(-0.02), agreed.p(-0.02, one_sided=True), agreed.p(0.02, one_sided=True)) == (1.0, 0.0, 0.0, 1.0)
     with pytest.raises(ValueError, match="two training seeds"):
         over_seeds([0.5], [0.01])

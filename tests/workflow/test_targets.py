@@ -182,9 +182,19 @@ def test_figures_and_claims_take_what_runs(smoke):
     assert exhibits.failing() == [("table1", "openvla_oft.baseline", "object")]
     claimed = exhibits.claimed()
     assert "results/smoke/cells/table2/openvla_oft.half.language.mlp.average.json" in claimed
+    assert "results/smoke/cells/table5/openvla_oft.ends.language.task_speedup.json" in claimed
     assert not any("pi05" in cell or "goal" in cell for cell in claimed)
     assert "artifacts/smoke/openvla_oft/language-half-mlp/plan.json" in exhibits.claimed_plans()
     assert len(exhibits.claimed_plans()) == len(set(exhibits.claimed_plans())) < len(claimed)
+
+
+def test_a_claim_takes_cells_of_two_tables_and_of_two_columns(targets):
+    """GateProbe's Drop-16 of Table 4 is held against Table 1's endpoints; a contrast of Table 6 needs both columns."""
+    sheets = {table: targets.config["tables"][table] for table in ("table1", "table4", "table6")}
+    claimed = Exhibits(Targets({**targets.config, "tables": sheets}, str(ROOT))).claimed()
+    folder = "results/embedded/cells"
+    assert {f"{folder}/table1/pi05.ends.language.average.json", f"{folder}/table6/pi05.baseline.robot.json"} <= set(claimed)
+    assert f"{folder}/table6/pi05.gateprobe9.light.json" in claimed and not any("-" in Path(cell).name for cell in claimed)
 
 
 def test_a_table_of_perturbations_asks_for_every_suite_under_each(targets):

@@ -191,9 +191,10 @@ def legend(columns: Sequence[str], rows: Cells) -> str:
 
 
 LEGEND = """Success in percent (k/n) with the 95 % Clopper-Pearson interval; below it the difference to the baseline on the same initial
-states in points, with Tango's 95 % interval and the exact McNemar p (not corrected for the number of comparisons); below that the
-paper's number. `average` is the mean of the rates beside it, of equal n, and its interval that of the pooled count. Intervals cover other
-rollouts of these weights, not other training seeds."""
+states in points, with Tango's 95 % interval and the exact McNemar p (not corrected for the number of comparisons; interval and p can
+disagree by a hair, and the verdicts call better or worse only what both do); below that the paper's number. `average` is the mean of the
+rates beside it, of equal n, and its interval that of the pooled count. Intervals cover other rollouts of these weights, not other training
+seeds."""
 MEANINGS = {
     "steps": "`batch`, `steps`: of the recovery.",
     "action_speedup": "`action_speedup`: time of one chunk of actions, undropped over this one, both in one run on one machine.",

@@ -2,7 +2,7 @@
 
     proportion   one rate k of n; two rates measured apart
     paired       two arms on the same initial states
-    power        the smallest difference that a number of episodes would show
+    power        the smallest difference, or margin, that a number of episodes would show
     training     the spread over training seeds
 
 What the intervals of counts cover: other rollouts of the *same trained weights* on exchangeable initial states. Another training seed adds
@@ -17,17 +17,30 @@ from dtr.stats.paired import (
     paired,
     paired_bootstrap,
     paired_difference,
+    tango_p,
 )
-from dtr.stats.power import detectable_paired, detectable_unpaired
-from dtr.stats.proportion import Interval, clopper_pearson, fisher_p, non_inferior_unpaired_p, unpaired_difference, wilson
+from dtr.stats.power import detectable_margin_paired, detectable_margin_unpaired, detectable_paired, detectable_unpaired
+from dtr.stats.proportion import (
+    Interval,
+    apart,
+    clopper_pearson,
+    fisher_p,
+    non_inferior_unpaired_p,
+    turned_round,
+    unpaired_difference,
+    wilson,
+)
 from dtr.stats.training import Seeds, over_seeds
 
 __all__ = [
     "Interval",
     "Paired",
     "Seeds",
+    "apart",
     "clopper_pearson",
     "contrast_bootstrap",
+    "detectable_margin_paired",
+    "detectable_margin_unpaired",
     "detectable_paired",
     "detectable_unpaired",
     "fisher_p",
@@ -38,6 +51,8 @@ __all__ = [
     "paired",
     "paired_bootstrap",
     "paired_difference",
+    "tango_p",
+    "turned_round",
     "unpaired_difference",
     "wilson",
 ]

@@ -100,6 +100,11 @@ def non_inferior_p(pairs: Paired, margin: float) -> float:
     return float(norm.sf(tango_score(pairs, -margin)))
 
 
+def tango_p(pairs: Paired, d: float) -> float:
+    """Two-sided p-value that the true difference is d: below a exactly where `paired_difference` at level 1 - a leaves d out."""
+    return 2 * float(norm.sf(abs(tango_score(pairs, d))))
+
+
 def paired_bootstrap(strata: Sequence[Paired], level: float = 0.95, draws: int = 10_000, seed: int = 0) -> Interval:
     """Percentile interval for the mean over strata (tasks) of the paired difference: pairs are drawn anew within each stratum.
 

@@ -1,7 +1,10 @@
 """The smallest true difference that a comparison would have shown: what "not significant" can mean.
 
 Symbols: n episodes an arm, d the true difference of two success rates, a the two-sided level of the test, `power` the chance that it
-rejects. `underpowered` is said of a comparison whose interval holds both answers; the number here says what it could have seen.
+rejects. `underpowered` is said of a comparison whose interval holds both answers; the number here says what it could have seen. Where the
+question is "not worse by a margin", it is the smallest margin that would have been shown had the two rates been equal (d = 0):
+
+    the half of the interval that such counts have  +  z_power standard errors of d
 """
 
 from __future__ import annotations
@@ -11,6 +14,9 @@ import math
 import numpy as np
 from scipy.optimize import brentq
 from scipy.stats import binom, norm
+
+from dtr.stats.paired import Paired, paired_difference
+from dtr.stats.proportion import unpaired_difference
 
 A = 0.05
 POWER = 0.8
@@ -63,3 +69,17 @@ def detectable_unpaired(p: float, n: int, n0: int, power: float = POWER, a: floa
 
     most = p if sign < 0 else 1 - p
     return float(brentq(lacks, 1e-9, most, xtol=1e-9)) if lacks(most) > 0 else None
+
+
+def detectable_margin_paired(n: int, discordant: float, power: float = POWER, a: float = A) -> float:
+    """The smallest margin by which n pairs show "not worse" with chance `power`, where a fraction `discordant` of them differs both ways
+    alike: the half of Tango's interval at level 1 - a, and z_power sqrt(discordant / n)."""
+    each = math.ceil(n * discordant / 2)
+    half = -paired_difference(Paired(max(0, n - 2 * each), each, each, 0), 1 - a).low
+    return half + float(norm.ppf(power)) * math.sqrt(discordant / n)
+
+
+def detectable_margin_unpaired(p: float, n: int, n0: int, power: float = POWER, a: float = A) -> float:
+    """The same of two samples apart, both of rate p: the half of Newcombe's interval, and z_power sqrt(p (1 - p) (1/n + 1/n0))."""
+    half = -unpaired_difference(round(p * n), n, round(p * n0), n0, 1 - a).low
+    return half + float(norm.ppf(power)) * math.sqrt(p * (1 - p) * (1 / n + 1 / n0))

@@ -11,6 +11,7 @@ rates is the pooled rate: the `average` column needs no other interval.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from scipy.optimize import brentq
@@ -55,31 +56,39 @@ def wilson(k: int, n: int, level: float = 0.95) -> Interval:
     return Interval(0.0 if k == 0 else centre - half, 1.0 if k == n else centre + half, level, "wilson")
 
 
-def unpaired_difference(k: int, n: int, k0: int, n0: int, level: float = 0.95) -> Interval:
-    """Newcombe's hybrid score interval for k/n - k0/n0 of two independent samples (Newcombe 1998, Stat. Med. 17:873, method 10).
+def apart(d: float, own: Interval, d0: float, other: Interval, method: str) -> Interval:
+    """The interval for d - d0 of two estimates that were measured apart, from theirs, (l, u) and (l0, u0), by squaring and adding:
 
-    With (l, u) and (l0, u0) the Wilson intervals:  d - sqrt((p - l)^2 + (u0 - p0)^2)  to  d + sqrt((u - p)^2 + (p0 - l0)^2).
+        d - d0 - sqrt((d - l)^2 + (u0 - d0)^2)   to   d - d0 + sqrt((u - d)^2 + (d0 - l0)^2)
+
+    (Newcombe 1998, Stat. Med. 17:873, method 10, for two rates; Zou & Donner 2008, Stat. Med. 27:1693, for any two estimates).
     """
-    own, other = wilson(k, n, level), wilson(k0, n0, level)
-    p, p0 = k / n, k0 / n0
-    low, high = math.hypot(p - own.low, other.high - p0), math.hypot(own.high - p, p0 - other.low)
-    return Interval(p - p0 - low, p - p0 + high, level, "newcombe")
+    low, high = math.hypot(d - own.low, other.high - d0), math.hypot(own.high - d, d0 - other.low)
+    return Interval(d - d0 - low, d - d0 + high, own.level, method)
+
+
+def unpaired_difference(k: int, n: int, k0: int, n0: int, level: float = 0.95) -> Interval:
+    """Newcombe's hybrid score interval for k/n - k0/n0 of two independent samples: `apart` of their Wilson intervals."""
+    return apart(k / n, wilson(k, n, level), k0 / n0, wilson(k0, n0, level), "newcombe")
+
+
+def turned_round(interval: Callable[[float], Interval], estimate: float, d: float) -> float:
+    """The z at whose level an end of `interval` meets d, positive where the estimate lies above d, within +-Z.
+
+    Then norm.sf(z) is the one-sided p-value that the truth is not above d, and 2 norm.sf(|z|) the two-sided one that it is d: below a
+    exactly where the interval at level 1 - a lies on one side of d.
+    """
+
+    def gap(z: float) -> float:
+        found = interval(1 - 2 * float(norm.sf(abs(z)))) if z else None
+        return (estimate if found is None else found.low if z > 0 else found.high) - d
+
+    return Z if gap(Z) > 0 else -Z if gap(-Z) < 0 else float(brentq(gap, -Z, Z))
 
 
 def non_inferior_unpaired_p(k: int, n: int, k0: int, n0: int, margin: float) -> float:
-    """One-sided p-value that the first rate is worse than the second by `margin` or more: Newcombe's interval turned round.
-
-    It is a/2 of the level 1 - a at which an end of `unpaired_difference` meets -margin, so it is below a/2 exactly where the lower end at
-    that level lies above -margin.
-    """
-    d = k / n - k0 / n0
-
-    def gap(z: float) -> float:
-        interval = unpaired_difference(k, n, k0, n0, 1 - 2 * float(norm.sf(abs(z)))) if z else None
-        return (d if interval is None else interval.low if z > 0 else interval.high) + margin
-
-    z = Z if gap(Z) > 0 else -Z if gap(-Z) < 0 else float(brentq(gap, -Z, Z))
-    return float(norm.sf(z))
+    """One-sided p-value that the first rate is worse than the second by `margin` or more: Newcombe's interval turned round."""
+    return float(norm.sf(turned_round(lambda level: unpaired_difference(k, n, k0, n0, level), k / n - k0 / n0, -margin)))
 
 
 def fisher_p(k: int, n: int, k0: int, n0: int) -> float:

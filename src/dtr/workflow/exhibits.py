@@ -8,12 +8,13 @@ failures.<table>.<row>.<column>                                 of the first arm
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterable
+from dataclasses import asdict
 from pathlib import Path
 
 from dtr.dropping.cut import parse_cut
 from dtr.provenance import digest
+from dtr.report.claims import Claim, read_claims
 from dtr.sim.perturbations.variant import split
 from dtr.workflow import paths
 from dtr.workflow.config import Arm
@@ -103,20 +104,19 @@ class Exhibits:
                 first.setdefault(arm.policy, (table, arm.row, last))
         return list(first.values())
 
-    def claims(self) -> list[dict[str, str]]:
-        """The lines of the sheet of claims."""
-        with open(Path(self.targets.folder, paths.CLAIMS), newline="", encoding="utf-8") as file:
-            return list(csv.DictReader(file, delimiter="\t"))
+    def claims(self) -> list[Claim]:
+        """The claims of the sheet."""
+        return read_claims(Path(self.targets.folder, paths.CLAIMS))
 
     def claimed(self) -> dict[str, Arm]:
         """The cells that the claims name and that this scale has, each with its arm."""
         t = self.targets
+        shown = {table: (t.columns(table), {arm.row: arm for arm in t.running(table)}) for table in t.sheets}
         found: dict[str, Arm] = {}
-        for claim in self.claims():
-            table, column = claim["table"], claim["column"]
-            runs = {arm.row: arm for arm in t.running(table)} if table in t.sheets else {}
-            if column in (t.columns(table) if runs else ()):
-                found |= {self.cell(table, row, column): runs[row] for row in (claim["row"], claim["other"]) if row in runs}
+        for table, row, column in (place for claim in self.claims() for place in claim.places()):
+            columns, runs = shown.get(table, ((), {}))
+            if column in columns and row in runs:
+                found[self.cell(table, row, column)] = runs[row]
         return found
 
     def claimed_plans(self) -> list[str]:
@@ -125,7 +125,9 @@ class Exhibits:
 
     def claims_digest(self) -> str:
         """A digest of the claims and of the paper's numbers that they are about."""
-        return digest([self.claims(), *(self.targets.reported_digest(table) for table in sorted({c["table"] for c in self.claims()}))])
+        claims = self.claims()
+        tables = sorted({table for claim in claims for table, _, _ in claim.places()})
+        return digest([[asdict(claim) for claim in claims], *map(self.targets.reported_digest, tables)])
 
     def tables(self) -> list[str]:
         """The CSV of every table of the scale."""

@@ -97,7 +97,9 @@ def depths(entry: Mapping[str, Any]) -> dict[str, int]:
 
 
 def left(name: str, cut: str) -> tuple[float, float]:
-    """The fractions of P and F that a cut leaves of a class at its published size. Raises UnknownName."""
+    """The fractions of P and F that a cut leaves of a class at its published size; all, of a class that is none of ours."""
+    if name not in STACKS:
+        return 1.0, 1.0
     whole, stacks = FULL_SIZE[name], STACKS[name]
     gone = [(stacks[stack], i, part) for stack, i, part in going(stacks, cut)]
     sizes = [(getattr(blocks, part), i not in blocks.dead) for blocks, i, part in gone]
