@@ -46,9 +46,9 @@ STAGES = {
     "cell": Stage(1, (*NUMBERS, "scipy")),
     "table": Stage(3, NUMBERS),
     "verdict": Stage(2, (*NUMBERS, "scipy")),
-    "pressure": Stage(1, (*NUMBERS, "scipy")),
+    "pressure": Stage(2, (*NUMBERS, "scipy")),
     "figure": Stage(2, (*NUMBERS, "scipy", "matplotlib")),
-    "report": Stage(2, (*NUMBERS, "jinja2")),
+    "report": Stage(3, (*NUMBERS, "jinja2")),
 }
 
 

@@ -12,6 +12,7 @@ variance that no count of episodes shows; run several seeds to see it (`training
 from dtr.stats.paired import (
     Paired,
     contrast_bootstrap,
+    contrast_difference,
     mcnemar_exact,
     non_inferior_p,
     paired,
@@ -28,6 +29,7 @@ __all__ = [
     "Seeds",
     "clopper_pearson",
     "contrast_bootstrap",
+    "contrast_difference",
     "detectable_paired",
     "detectable_unpaired",
     "fisher_p",
