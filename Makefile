@@ -55,7 +55,8 @@ test: lint
 
 # Not part of `make test`: it takes Apptainer from Debian's development branch.
 test-cluster: setup
-	@mkdir -p work
+	@tests/cluster/install_slurm.sh
+	mkdir -p work
 	pytest -v -s --no-header -m containers tests/cluster | sed -u 's#$(CURDIR)#.#g' | tee work/test-cluster.log
 	mkdir -p docs/measurements
 	if grep -q ' passed' work/test-cluster.log; then cp work/test-cluster.log docs/measurements/; fi

@@ -80,6 +80,7 @@ localrules:
 include: "rules/fetch.smk"
 include: "rules/demonstrate.smk"
 include: "rules/render.smk"
+include: "rules/check_data.smk"
 include: "rules/checkpoint.smk"
 include: "rules/score.smk"
 include: "rules/stability.smk"

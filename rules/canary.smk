@@ -13,6 +13,7 @@ rule canary:
         stage=token("rollout"),
         device=targets.device,
         suites=list(config["suites"].values()),
+        scenes=lambda w: [suite_digest(name) for name in config["suites"].values()],
         protocol=lambda w: targets.protocol_json(w.protocol),
         least=config.get("canary"),
         state=f"{paths.WORK}/{{cut}}/{{data}}.{{recipe}}/seed{{seed}}/canary/{{protocol}}/{version('rollout')}",

@@ -5,6 +5,7 @@ rule recover:
         policy=paths.PRETRAINED,
         plan=paths.PLAN,
         data=lambda w: targets.data(w.data),
+        checked=lambda w: targets.checked(w.data),
     output:
         policy=paths.RECOVERED,
     log:

@@ -2,8 +2,8 @@
 JOURNALS = f"{paths.WORK}/{{cut}}/{{data}}.{{recipe}}/seed{{seed}}/rollouts/{{protocol}}/{version('rollout')}"
 
 
-# Finished episodes are kept under work/, so a killed run goes on. The records do not depend on the number of workers; two a core, because
-# some wait for the policy while others step.
+# Finished episodes are kept under work/, so a killed run goes on. An arm that is the same policy as one that was played takes its records
+# (--siblings). They do not depend on the number of workers; two a core, because some wait for the policy while others step.
 rule rollout:
     input:
         policy=paths.RECOVERED,
@@ -24,6 +24,7 @@ rule rollout:
         state=JOURNALS,
     shell:
         "dtr rollout --policy {input.policy} --suite {wildcards.suite}{wildcards.variant} --protocol {params.protocol:q} {params.device} --workers $((2 * {threads}))"
+        " --siblings artifacts/{wildcards.scale}/{wildcards.policy}"
         " --state-dir {params.state} --out {output.episodes} 2>&1 | tee -i {log}"
 
 
@@ -58,6 +59,7 @@ for column, labels in targets.together().items():
             suites=labels,
         shell:
             "dtr rollout --policy {input.policy} --suite {params.suites} --protocol {params.protocol:q} {params.device} --workers $((2 * {threads}))"
+            " --siblings artifacts/{wildcards.scale}/{wildcards.policy}"
             " --state-dir {params.state} --out {output.episodes} 2>&1 | tee -i {log}"
 
 

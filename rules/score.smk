@@ -2,6 +2,7 @@ rule score:
     input:
         policy=paths.PRETRAINED,
         data=lambda w: targets.data(config["calibrations"][w.calibration]["data"]),
+        checked=lambda w: targets.checked(config["calibrations"][w.calibration]["data"]),
     output:
         score=paths.SCORE,
     log:

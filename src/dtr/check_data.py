@@ -3,7 +3,7 @@
 rows          as many frames an episode as the meta files say, state and gripper as LIBERO's arm has them (`dtr.data.checks`)
 statistics    the means that the meta files state are those of the frames
 actions       they lie in [-1, 1], as the simulator's controller takes them
-orientation   pictures stand as the simulator draws them (with --suites)
+orientation   pictures stand as the simulator draws them (with --suites, of which the data must show one)
 normalised    with --policy: how far off its statistics put the numbers, root mean square of n_policy(x) - n_data(x), largest dimension
 
 n is the policy's normalisation (`dtr.policies.bounds`), once with its own numbers, once with those of the data: a range of 2 for q99.
@@ -25,6 +25,8 @@ from dtr.data.lerobot import read_lerobot, stated_means
 from dtr.data.pictures import add_data_arguments, with_pictures
 from dtr.doctor import Finding
 from dtr.errors import BadDemonstrations
+from dtr.provenance import sha256_file, write_json
+from dtr.records import validate
 from dtr.robots import ROBOTS
 from dtr.sim.suites import MAX_STEPS, suite
 
@@ -45,19 +47,29 @@ def add_parser(verbs: Any) -> None:
     add_data_arguments(p)
     p.add_argument("--suites", nargs="+", default=[], choices=sorted(MAX_STEPS), metavar="SUITE", help="suites that the data show")
     p.add_argument("--policy", type=Path, help="a policy file: do its statistics suit the data?")
+    p.add_argument("--out", type=Path, help="what was found, as JSON; written only when no check failed")
     p.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> None:
     """Print one line a check. Raises BadDemonstrations when one fails (exit code 2)."""
-    failed = 0
+    found = []
     for finding in findings(args):
         print(finding.line(), flush=True)
-        failed += finding.required and not finding.ok
-    if failed:
+        found.append(finding)
+    if failed := sum(finding.required and not finding.ok for finding in found):
         raise BadDemonstrations(
             f"{failed} check{'s' * (failed > 1)} of the demonstrations failed: mend them before anything is trained on them."
         )
+    if args.out:
+        record = {
+            "data": [str(folder) for folder in args.data],
+            "suites": args.suites,
+            "policy": sha256_file(args.policy) if args.policy else None,
+            "findings": [{"check": finding.name, "ok": finding.ok, "found": finding.found} for finding in found],
+        }
+        validate(record, "check", args.out)
+        write_json(args.out, record)
 
 
 def findings(args: argparse.Namespace) -> Iterator[Finding]:
@@ -76,8 +88,11 @@ def findings(args: argparse.Namespace) -> Iterator[Finding]:
         said = f"its means of {' and '.join(means)} are those of its frames" if means else "its meta files state no means"
         yield Finding("statistics", bool(means), said, "nothing to compare the frames with", False)
         yield actions(data)
-        for name in args.suites:
-            yield orientation(data, name)
+        judged = [orientation(data, name) for name in args.suites]
+        yield from judged
+        if judged and not any(finding.required for finding in judged):
+            said = f"{folder}: no episode is told what any task of {', '.join(args.suites)} is told"
+            yield Finding("orientation", False, said, "how its pictures stand cannot be judged: name the suites that the data show")
         if processor is not None:
             yield normalised(data, processor)
 

@@ -2,9 +2,10 @@
 
 pins        the packages have their pinned versions
 assets      LIBERO's meshes and textures are LIBERO's (real suites only)
-settle      from every initial state of every task, objects come to rest where they were put, within TOLERANCE_M
+settle      from every initial state of every task, objects come to rest where they were put: none slides, falls or flies away
 frames      the first picture of every suite is the golden one: byte for byte, or at least PSNR_DB (processors draw differently)
-stepping    our stepping gives robosuite's states, bit for bit, plain and under the perturbations that change the start
+stepping    our stepping, looked at as a policy looks, gives robosuite's states, bit for bit: on each suite's first task, plain and under
+            every perturbation that touches the simulation or its pictures, at the highest level
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from dtr.doctor import Finding
 from dtr.errors import DtrError, MissingLibrary
 from dtr.provenance import atomic_path
 from dtr.sim import setup
+from dtr.sim.perturbations.variant import CATEGORIES, LEVELS
 from dtr.sim.suites import MAX_STEPS, TRIALS, Suite, initial_states, suite
 
 if TYPE_CHECKING:
@@ -29,10 +31,16 @@ if TYPE_CHECKING:
 
 GOLDEN = Path(__file__).parent / "sim/golden"
 TOLERANCE_M = 0.02
-"""Furthest that an object may travel in the plane while the scene settles. Far above what resting costs, far below a fall."""
+"""Furthest that an object of the embedded suites may travel, in any direction, while the scene settles: resting costs at most 5.3 mm of
+height and less than 0.1 mm in the plane, of all their states."""
+LIBERO_TOLERANCE_M = 0.2
+"""The same in LIBERO's own suites, which begin with things up to 163 mm above where they rest (docs/pitfalls.md); a table is higher."""
 PSNR_DB = 30.0
-PERTURBED = ("robot-5", "layout-5")
+PERTURBED = tuple(f"{category}-{LEVELS[-1]}" for category in CATEGORIES if category != "language")
+"""In one scene but for layout, which puts more things into its own."""
 STEPS = 40
+LOOK_EVERY = 8
+"""Control steps from one picture to the next."""
 SEED = 7
 
 
@@ -105,17 +113,22 @@ def settle(tasks: Suite, states: int) -> Finding:
             if travelled >= worst:
                 worst, where = travelled, f"{task.name}/{trial}"
         simulator.close()
-    said = f"{tasks.name}: {count} states, at most {1000 * worst:.2f} mm ({where})"
-    return Finding("settle", worst <= TOLERANCE_M, said, f"expected at most {1000 * TOLERANCE_M:.0f} mm: another MuJoCo, or other files")
+    said, most = f"{tasks.name}: {count} states, at most {1000 * worst:.2f} mm ({where})", tolerance(tasks)
+    return Finding("settle", worst <= most, said, f"expected at most {1000 * most:.0f} mm: another MuJoCo, or other files")
+
+
+def tolerance(tasks: Suite) -> float:
+    """Metres that an object may travel while a scene of this suite settles."""
+    return TOLERANCE_M if tasks.tasks[0].embedded else LIBERO_TOLERANCE_M
 
 
 def free_joints(simulator: Simulator) -> np.ndarray:
-    """(objects, 2): where x and y of every free body stand in qpos."""
+    """(objects, 3): where x, y and z of every free body stand in qpos."""
     import mujoco
 
     model = simulator.model
     starts = model.jnt_qposadr[model.jnt_type == mujoco.mjtJoint.mjJNT_FREE]
-    return np.stack([starts, starts + 1], axis=-1)
+    return np.stack([starts, starts + 1, starts + 2], axis=-1)
 
 
 def first_frame(tasks: Suite) -> np.ndarray:
@@ -171,26 +184,40 @@ def psnr(a: np.ndarray, b: np.ndarray) -> float:
 def stepping(tasks: Suite, states: int) -> Finding:
     """Fast stepping is robosuite's, on the first task, plain and perturbed."""
     del states
-    from dtr.benchmarks.stepping import advance
     from dtr.sim.perturbations.disturbed import Disturbed
     from dtr.sim.simulator import Simulator
 
-    task, random = tasks.tasks[0], np.random.default_rng(SEED)
-    for perturbation in (None, *PERTURBED):
-        kind: Callable[..., Simulator] = Simulator if perturbation is None else Disturbed
-        pair = [kind(replace(task, perturbation=perturbation), render=False, fast=fast) for fast in (False, True)]
-        for simulator in pair:
-            simulator.reset(initial_states(task)[0], SEED)
+    random = np.random.default_rng(SEED)
+    played = [replace(tasks.tasks[0], perturbation=perturbation) for perturbation in (None, *PERTURBED)]
+    for scene in dict.fromkeys(task.scene for task in played):
+        here = [task for task in played if task.scene == scene]
+        kind: Callable[..., Simulator] = Simulator if here[0].perturbation is None else Disturbed
+        stock, ours = kind(here[0], render=False, fast=False), kind(here[0], image_size=64, fast=True)
         try:
-            for step in range(STEPS):
-                action = np.append(random.uniform(-1, 1, 6), random.choice([-1.0, 1.0]))
-                advance(pair[0], pair[1], action, f"{tasks.name}+{perturbation} step {step}")
+            for task in here:
+                if isinstance(stock, Disturbed) and isinstance(ours, Disturbed):
+                    stock.disturb(str(task.perturbation))
+                    ours.disturb(str(task.perturbation))
+                together(stock, ours, initial_states(task)[0], random, f"{tasks.name}+{task.perturbation}")
         except AssertionError as error:
             return Finding("stepping", False, str(error), "another numba or BLAS: step with fast=False, and report it")
         finally:
-            for simulator in pair:
-                simulator.close()
+            stock.close()
+            ours.close()
     return Finding("stepping", True, f"{tasks.name}: {STEPS} steps bit for bit, plain and under {', '.join(PERTURBED)}")
+
+
+def together(stock: Simulator, ours: Simulator, start: np.ndarray, random: np.random.Generator, where: str) -> None:
+    """STEPS random actions in both, ours drawn now and then. Raises AssertionError when they part."""
+    from dtr.benchmarks.stepping import advance
+
+    for simulator in (stock, ours):
+        simulator.reset(start, SEED)
+    for step in range(STEPS):
+        if step % LOOK_EVERY == 0:
+            ours.observe()
+        action = np.append(random.uniform(-1, 1, 6), random.choice([-1.0, 1.0]))
+        advance(stock, ours, action, f"{where} step {step}")
 
 
 CHECKS: dict[str, Callable[[Suite, int], Finding]] = {"assets": assets, "settle": settle, "frames": frames, "stepping": stepping}

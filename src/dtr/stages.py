@@ -34,6 +34,7 @@ class Stage:
 STAGES = {
     "demonstrate": Stage(1, SIMULATOR),
     "render": Stage(1, (*SIMULATOR, "pillow", "pyarrow")),
+    "check_data": Stage(1, (*SIMULATOR, "pillow", "pyarrow")),
     "checkpoint": Stage(1, MODEL),
     "import": Stage(2, MODEL),
     "score": Stage(1, MODEL),

@@ -47,6 +47,11 @@ def memory_mb(job):
     return int(job["MinMemoryNode"].removesuffix("M"))
 
 
+def ran_s(job):
+    hours, minutes, seconds = map(int, job["RunTime"].split(":"))
+    return 3600 * hours + 60 * minutes + seconds
+
+
 def states(jobs):
     return [job["JobState"] for job in jobs]
 
@@ -78,6 +83,7 @@ def test_a_node_whose_gpu_does_not_work_fails_its_job_at_once(slurm, prepared, t
     said = toy.slurm("--rerun-triggers", "mtime", "--restart-times", "0", "--", arm("none"), check=False)
     job = slurm.jobs()[-1]
     assert job["TresPerJob"] == "gres:gpu:1" and job["JobState"] == "FAILED"
+    assert ran_s(job) < 120, "it said so after more than Snakemake's start and imports take, on a busy machine too"
     assert "does not work on" in said and "CUDA_VISIBLE_DEVICES=" in said and "Traceback" not in said
 
 

@@ -8,14 +8,18 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
+from safetensors.torch import load_file, save_file
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "unit"))
 
 from tiny_policy import tiny
 
-from dtr.policies.file import save_policy
+from dtr.dropping.plan import resolve
+from dtr.policies.file import load_policy, read_header, save_policy
+from dtr.provenance import canonical_json, read_json, sha256_file
 from dtr.sim.suites import suite
 
 pytestmark = pytest.mark.slow
@@ -86,3 +90,31 @@ def test_a_varied_suite_says_so_and_repeats_also_when_filmed(policy: Path, refer
     assert (tmp_path / "two.jsonl").read_bytes() == found != reference
     assert found.count(b'"perturbation": "noise-3"') == found.count(b'"instruction": "swapped"') == 4
     assert reference.count(b"perturbation") == 0
+
+
+def test_an_arm_that_is_the_same_policy_takes_the_records(policy: Path, reference: bytes, tmp_path: Path) -> None:
+    first, second, apart = (tmp_path / cut / "four.recover/seed0" for cut in ("language-half", "language-keep-0", "language-ends"))
+    plan, header, weights = resolve("none", load_policy(policy).policy).to_json(), read_header(policy), load_file(policy)
+    for folder in (first, second, apart):
+        folder.mkdir(parents=True)
+        plan["cut"] = folder.parents[1].name
+        changed = {name: t + 1e-3 * (folder == apart) for name, t in weights.items()}
+        save_file(changed, folder / "recovered.safetensors", {"dtr": canonical_json(header | {"plan": plan})})
+
+    def played(folder: Path, *more: str) -> dict[str, Any]:
+        out = f"{folder.relative_to(tmp_path)}/rollouts/t-n2/{NAME}.jsonl"
+        (tmp_path / out).parent.mkdir(parents=True, exist_ok=True)
+        subprocess.run(command(folder / "recovered.safetensors", tmp_path, out, 1, *more), check=True)
+        return dict(read_json(tmp_path / f"{out}.run.json"))
+
+    alone = played(first, "--siblings", str(tmp_path))
+    assert alone["played"] == 4 and "shared_with" not in alone, "nobody has played before"
+    lent = played(second, "--siblings", str(tmp_path))
+    assert lent["shared_with"]["path"].endswith(f"language-half/four.recover/seed0/rollouts/t-n2/{NAME}.jsonl")
+    records = [folder / f"rollouts/t-n2/{NAME}.jsonl" for folder in (first, second)]
+    taken = records[1].read_bytes()
+    names = [sha256_file(folder / "recovered.safetensors")[:16].encode() for folder in (first, second)]
+    assert taken == records[0].read_bytes().replace(names[0], names[1]), "the same episodes, of this policy file"
+    records[1].unlink()
+    assert "shared_with" not in played(second) and records[1].read_bytes() == taken, "what its own rollout would have written"
+    assert "shared_with" not in played(apart, "--siblings", str(tmp_path)), "the same blocks, but other weights"

@@ -15,6 +15,7 @@ from dtr.check_data import FAR, findings, normalised
 from dtr.data.lerobot import read_lerobot
 from dtr.data.lerobot_writer import Frames, write_frames, write_meta
 from dtr.policies.file import save_policy
+from dtr.records import read_record
 from dtr.recovery.batches import statistics
 from dtr.sim.suites import suite
 from dtr.sim_check import golden
@@ -56,6 +57,19 @@ def test_turned_pictures_and_actions_of_another_unit_fail(tmp_path: Path, capsys
     said = capsys.readouterr()
     assert said.out.count("FAIL") == 2 and "agent view turned by 180 degrees" in said.out and "of another unit" in said.out
     assert "2 checks of the demonstrations failed" in said.err
+
+
+def test_what_was_found_is_written_only_when_nothing_failed(tmp_path: Path) -> None:
+    right, turned = written(tmp_path / "right"), written(tmp_path / "turned", turned=True)
+    words = ["check-data", "--suites", SUITE, "--out", str(tmp_path / "found.json"), "--data"]
+    assert cli.run([*words, str(turned)]) == 2 and not (tmp_path / "found.json").exists()
+    assert cli.run([*words, str(right)]) == 0
+    record = read_record(tmp_path / "found.json", "check")
+    assert (record["data"], record["suites"], record["policy"]) == ([str(right)], [SUITE], None)
+    assert [(one["check"], one["ok"]) for one in record["findings"]] == [
+        (name, True) for name in ("rows", "statistics", "actions", "orientation")
+    ]
+    assert cli.run(["check-data", "--data", str(right), "--suites", "embedded_object"]) == 2, "nothing was judged"
 
 
 def test_what_does_not_read_is_one_line_and_the_next_is_looked_at(tmp_path: Path) -> None:

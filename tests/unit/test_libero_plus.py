@@ -1,47 +1,20 @@
 """LIBERO-Plus as a robot, with an environment that only remembers what it was told."""
 
 import json
+import shlex
 
 import numpy as np
 import pytest
+from plus_fakes import Env, plus
 
 from dtr.errors import BadConfig, MissingAssets, MissingLibrary, UnknownName
+from dtr.foreign import libero_plus
 from dtr.foreign.libero_plus import CATEGORIES, Entry, Plus, chosen, installed
+from dtr.rollout.protocol import Protocol
+from dtr.rollout.run import plan
 from dtr.sim.perturbations.variant import CATEGORIES as OURS
+from dtr.sim.suites import Suite, Task
 from dtr.wire.robot import EpisodeFailed
-
-
-class Env:
-    """Counts steps; the goal holds after three that are no standing still."""
-
-    def __init__(self, size: int) -> None:
-        self.size, self.log, self.moves = size, [], 0
-
-    def seen(self):
-        picture = np.arange(self.size * self.size * 3, dtype=np.uint8).reshape(self.size, self.size, 3)
-        arm = {
-            "robot0_eef_pos": np.array([1.0, 2, 3]),
-            "robot0_eef_quat": np.array([0.0, 0, 1, 0]),
-            "robot0_gripper_qpos": np.array([0.1, -0.1]),
-        }
-        return {"agentview_image": picture, "robot0_eye_in_hand_image": 255 - picture} | arm
-
-    def seed(self, seed):
-        self.log.append(("seed", seed))
-
-    def reset(self):
-        self.log.append(("reset",))
-
-    def set_init_state(self, state):
-        self.log.append(("state", float(state[0])))
-        return self.seen()
-
-    def step(self, action):
-        self.moves += any(action[:6])
-        return self.seen(), 0.0, self.moves >= 3, {}
-
-    def close(self):
-        self.log.append(("closed",))
 
 
 @pytest.fixture
@@ -72,8 +45,8 @@ def test_an_episode_is_seeded_reset_placed_and_settled():
         built.append(Env(size))
         return built[-1]
 
-    plus = Plus("libero_goal", [Entry(5, "t5", "do it")], "s", build, lambda entry: np.full((1, 9), float(entry.index)))
-    assert (plus.hello.name, plus.hello.max_steps, plus.hello.states) == ("libero_plus_goal", 300, 1)
+    plus = Plus("libero_goal", "camera-3", [Entry(5, "t5", "do it")], "s", build, lambda entry: np.full((1, 9), float(entry.index)))
+    assert (plus.hello.name, plus.hello.max_steps, plus.hello.states) == ("libero_plus_goal.camera-3", 300, 1)
     plus.reset("t5", 0, 7, 10, 4)
     assert built[0].log == [("seed", 7), ("reset",), ("state", 5.0)] and built[0].moves == 0
     images, state = plus.observe()
@@ -94,3 +67,18 @@ def test_plain_libero_is_not_taken_for_it():
 
         bootstrap()
         installed("libero_goal", "camera-3")
+
+
+def test_the_command_that_its_text_gives_asks_for_what_it_offers(tmp_path):
+    """It has one initial state of each task; the official protocols of LIBERO play fifty."""
+    assert libero_plus.__doc__ is not None
+    line = next(line for line in libero_plus.__doc__.splitlines() if "--protocol" in line)
+    words = shlex.split(line)
+    protocol = Protocol.read(words[words.index("--protocol") + 1])
+    hello = plus("libero_goal", "camera-3", 2).hello
+    suite = Suite(hello.name, tuple(Task(hello.name, i, task.name, task.language, tmp_path) for i, task in enumerate(hello.tasks)), 300)
+    orders = plan(protocol, suite, lambda task: np.zeros((hello.states, 1)))
+    assert [(order.task.name, order.key.init_state, order.max_steps) for order in orders] == [("t0", 0, 300), ("t1", 0, 300)]
+    assert (protocol.chunk, protocol.image_path, protocol.seed, protocol.name) == (5, "openpi", 7, "openpi-5of10-seed7")
+    with pytest.raises(BadConfig, match="has 1 initial states, but the protocol openpi-5of10-seed7 asks for 50"):
+        plan(Protocol.read("openpi-5of10-seed7"), suite, lambda task: np.zeros((hello.states, 1)))

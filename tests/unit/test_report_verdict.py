@@ -68,6 +68,16 @@ def test_our_cells_by_hand() -> None:
     assert found.noise == "evaluation" and found.bootstrap_low is not None and 0.5 < found.bootstrap_low < 0.85
 
 
+@pytest.mark.parametrize(
+    ("suite", "said"), [("embedded_goal+camera-3", True), ("embedded_goal+swapped", False), ("libero_plus_goal.camera", False)]
+)
+def test_perturbations_of_our_own_are_called_so(suite: str, said: bool) -> None:
+    """The paper's rates are under LIBERO-Plus's."""
+    arm, base = (cell({"0": {"a": marks}}, outcomes={suite: {"0": {"a": marks}}}) for marks in ("1" * 20, "0" * 20))
+    why = of_cells(claim(), arm, base).why
+    assert why == ("under this project's own perturbations in LIBERO-Plus's categories, not LIBERO-Plus's assets and tasks" if said else "")
+
+
 def test_training_seeds_widen_what_is_covered() -> None:
     arm = cell({"0": {"a": "1111111111"}, "1": {"a": "1111100000"}})
     base = cell({"0": {"a": "0000000000"}, "1": {"a": "0000000000"}})

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from robotwin_fakes import checkout
 
 from dtr.errors import BadConfig, BadMessage
+from dtr.foreign.robotwin import REVISION
 from dtr.rollout.protocol import Protocol
 from dtr.rollout.remote import RemoteSimulator, check_shapes, remote
 from dtr.rollout.run import plan
@@ -100,6 +102,20 @@ def test_what_is_missing_is_said(tmp_path: Path, task: str, damage: str, said: s
     process = adapter("freeze", "--root", root, "--task", task, "--setting", "easy", "--states", 1, "--out", tmp_path / "f.json")
     _, printed = process.communicate(timeout=60)
     assert process.returncode != 0 and said in printed and not (tmp_path / "f.json").exists()
+
+
+def test_the_image_is_pinned_labelled_and_tried() -> None:
+    """Base by digest, git sources by commit, packages by version; the revision is the adapter's."""
+    text = (SOURCE.parent / "containers/robotwin.def").read_text()
+    sections = {part.split("\n", 1)[0]: part for part in text.split("\n%")[1:]}
+    pins = dict(line.strip().split("=", 1) for line in sections["arguments"].splitlines()[1:] if "=" in line)
+    assert "\nFrom: {{ base }}\n" in text and re.fullmatch(r"[\w/]+@sha256:[0-9a-f]{64}", pins.pop("base"))
+    assert set(pins) == {"pytorch3d", "curobo"} and all(re.fullmatch(r"[0-9a-f]{40}", commit) for commit in pins.values())
+    assert "pytorch3d.git@{{ pytorch3d }}" in text and 'rev-parse HEAD)" = "{{ curobo }}"' in text
+    asked = [line for line in (SOURCE.parent / "envs/robotwin.txt").read_text().splitlines() if line and line[0] != "#"]
+    assert all(re.fullmatch(r"[\w-]+==[\w.]+", line) for line in asked), asked
+    assert f"robotwin.revision {REVISION}" in sections["labels"] and "{{ base }}" in sections["labels"]
+    assert "import sapien" in sections["test"] and "dtr.wire.robot" in sections["test"]
 
 
 def test_the_adapter_imports_nothing_of_ours_but_the_wire() -> None:

@@ -16,9 +16,11 @@ from tiny_policy import tiny
 from dtr.cli import run
 from dtr.errors import BadConfig, BadMessage, DtrError, Unreachable
 from dtr.policies.file import save_policy
+from dtr.report.outcomes import read_run
 from dtr.rollout.episode import read_episodes
+from dtr.rollout.hello import kept_hello, read_hello
 from dtr.rollout.protocol import Protocol
-from dtr.rollout.remote import RemoteSimulator, RobotLost, build_remote, check_shapes, read_hello, remote
+from dtr.rollout.remote import RemoteSimulator, RobotLost, build_remote, check_shapes, remote
 from dtr.rollout.run import plan
 from dtr.rollout.session import Session
 from dtr.rollout.worker import Array, play
@@ -133,6 +135,8 @@ def test_the_verb_drives_a_robot_over_a_unix_socket(tmp_path: Path, capsys: pyte
     assert (episode.suite, episode.task, episode.error) == ("sliders", "plain", None) and episode.trace
     record = json.loads((tmp_path / "out.jsonl.run.json").read_text())
     assert record["workers"] == 1  # it has one body
+    assert kept_hello(tmp_path / "out.jsonl", "sliders") == Slider.hello
+    assert read_run(tmp_path / "out.jsonl", Protocol.read(protocol)).outcomes == {"plain": (episode.outcome == "success",)}
     assert run(["rollout", *options, "--robot", address, "--out", str(tmp_path / "other.jsonl")]) == 2
     assert "nobody answers at" in capsys.readouterr().err
     assert issubclass(Unreachable, DtrError)

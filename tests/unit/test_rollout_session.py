@@ -11,7 +11,8 @@ import pytest
 from rollout_fakes import build_line, orders, walk
 
 from dtr.errors import BadConfig, BadRecord, DiskFull, UnknownName
-from dtr.provenance import digest
+from dtr.provenance import cpu_model, digest, write_json
+from dtr.report.figures.failures import elsewhere, last_pictures
 from dtr.rollout import video
 from dtr.rollout.agreement import agreement
 from dtr.rollout.engine import Infer
@@ -256,3 +257,22 @@ def test_requests_of_another_shape_are_never_in_one_batch(tmp_path: Path) -> Non
 def test_every_suite_has_its_own_file(suites: list[str], outs: list[str], video: str | None, says: str) -> None:
     with pytest.raises(BadConfig, match=says):
         check(Namespace(workers=1, suite=suites, out=[Path(out) for out in outs], video=video), len(suites))
+
+
+def test_a_failure_that_ends_otherwise_is_no_picture(tmp_path: Path) -> None:
+    jobs = orders(tmp_path, ("plain",), (-0.5, 0.875))  # the first walks away, the second arrives
+    ends = [episode.outcome for episode in session().play(jobs)]
+    assert ends == ["failure", "success"], "what the records of another processor hold as two failures"
+    assert list(last_pictures(session(), jobs, other=True)) == [jobs[0].key]
+    with pytest.raises(BadRecord, match="ended as success, its record says failure: roll out again here"):
+        last_pictures(session(), jobs, other=False)
+    with pytest.raises(BadRecord, match=r"did not end .* its record says failure"):
+        last_pictures(session(), orders(tmp_path, ("crash-always",), (0.5,)), other=True)
+
+
+def test_the_record_of_a_run_says_whether_the_processor_is_another(tmp_path: Path) -> None:
+    episodes = tmp_path / "embedded_goal.jsonl"
+    assert not elsewhere(episodes)
+    for cpu, other in ((cpu_model(), False), ("Z80", True)):
+        write_json(f"{episodes}.run.json", {"cpu": cpu})
+        assert elsewhere(episodes) is other

@@ -79,7 +79,7 @@ def test_containers_and_a_cluster_rerun_nothing(world, tmp_path):
         ),
         ("config/experiments/table1.tsv", "OpenVLA-OFT\tKeep 2\tvision", "OpenVLA-OFT\tKeep two\tvision", ROW),
         ("src/dtr/stages.py", '"rollout": Stage(1', '"rollout": Stage(2', EVALUATION),
-        ("src/dtr/stages.py", '"table": Stage(2', '"table": Stage(3', SHOWN),
+        ("src/dtr/stages.py", '"table": Stage(', '"table": Stage(1', SHOWN),
         ("src/dtr/stages.py", '"cost": Stage(1', '"cost": Stage(2', {**COSTS, **SHOWN}),
         ("envs/lock.txt", "\nruff==", "\nruff==9", {}),
         ("envs/lock.txt", "\npillow==", "\npillow==9", POLICY),
@@ -101,6 +101,19 @@ def test_another_input_reruns_what_reads_it(world):
     os.utime(policy, ns=(was.st_atime_ns, was.st_mtime_ns))
 
 
+def test_an_edited_suite_plays_its_canary_again(tmp_path_factory):
+    world = World.copy(tmp_path_factory.mktemp("world")).fake_stages(tmp_path_factory.mktemp("programs"))
+    arm = "artifacts/smoke/openvla_oft/none/four.recover/seed0"
+    (world.folder / arm).mkdir(parents=True)
+    (world.folder / arm / "recovered.safetensors").write_text("weights")
+    alone = ("--allowed-rules", "canary", "--", f"{arm}/canary/closed-n2.json")
+    world.snakemake(*alone)
+    assert world.plan(*alone) == {}
+    file = sorted((world.folder / "src/dtr/sim/embedded/bddl/embedded_object").glob("*.bddl"))[0]
+    file.write_text(f"{file.read_text()}\n")
+    assert world.plan(*alone) == {"canary": 1}
+
+
 def test_a_typo_is_one_sentence(world):
     world.edit("config/smoke.yaml", "recipes:", "recipies:")
     said = world.snakemake("--dry-run", "--", TABLE, check=False)
@@ -116,6 +129,7 @@ def test_unknown_names_are_refused(world):
 def test_the_paper_s_scale_plans(world):
     text = world.run("snakemake", "--configfile", "config/paper.yaml", "--dry-run", "--", TABLE)
     assert "fetch_policy" in text and re.search(r"^rollout +56$", text, re.MULTILINE)
+    assert re.search(r"^check_data +1$", text, re.MULTILINE)
 
 
 def test_a_dry_run_of_the_whole_paper_is_quick(tmp_path):

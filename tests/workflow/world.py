@@ -21,7 +21,7 @@ for word; do
     case $option in
         --out|--plan-out)
             case $verb in
-                demonstrate|render) mkdir -p "$word"; echo "$all" >"$word/data" ;;
+                demonstrate|render|fetch) mkdir -p "$word"; echo "$all" >"$word/data" ;;
                 pressure)
                     echo "$all" | tee "$word" "${word%.csv}.md" >"${word%.csv}_contrasts.csv"
                     mkdir -p "$(dirname "$word")/cells/language_pressure" ;;

@@ -1,11 +1,12 @@
 """The official LIBERO-Plus, offered to `dtr rollout --robot`. It runs where LIBERO-Plus is installed, which takes the place of LIBERO:
 
     python -m dtr.foreign.libero_plus --suite libero_goal --perturbation camera-3 --address plus.socket
-    dtr rollout --robot plus.socket --policy ... --protocol openpi-5of10-seed7 ...
+    dtr rollout --robot plus.socket --policy ... --protocol '{"official": "openpi-5of10-seed7", "trials": 1}' ...
 
-Some 10,000 tasks in four suites, each with one initial state, in `benchmark/task_classification.json`: category, and a difficulty from 1
-to 5 that tells how many of its authors' policies failed there. So its levels say how hard a task proved, ours (`dtr.sim.perturbations`)
-how far a scene is from the usual one; numbers of one are no numbers of the other. `--perturbation camera`: at all difficulties.
+docs/libero_plus.md has the way from there to a table. Some 10,000 tasks in four suites, each with one initial state, in
+`benchmark/task_classification.json`: category, and a difficulty from 1 to 5 that tells how many of its authors' policies failed there.
+So its levels say how hard a task proved, ours (`dtr.sim.perturbations`) how far a scene is from the usual one; numbers of one are no
+numbers of the other. `--perturbation camera`: at all difficulties.
 Written from the source of sylvestf/LIBERO-plus at 4976dc3; its assets are needed to run it, and it has not been run here.
 """
 
@@ -79,12 +80,15 @@ def chosen(classification: Path, suite: str, perturbation: str) -> list[str]:
 
 
 class Plus:
-    """Some tasks of one suite as a robot: LIBERO's protocol, from its own observations."""
+    """The tasks of one suite under one perturbation as a robot: LIBERO's protocol, from its own observations.
 
-    def __init__(self, suite: str, entries: list[Entry], scenes: str, build: Build, states: States) -> None:
+    Its name has the perturbation, because records of several stand in one average: libero_plus_goal.camera-3."""
+
+    def __init__(self, suite: str, perturbation: str, entries: list[Entry], scenes: str, build: Build, states: States) -> None:
         self.entries, self.build, self.states = {entry.name: entry for entry in entries}, build, states
         tasks = tuple(RobotTask(entry.name, entry.language) for entry in entries)
-        self.hello = RobotHello(suite.replace("libero_", "libero_plus_", 1), tasks, 1, MAX_STEPS[suite], scenes)
+        name = f"{suite.replace('libero_', 'libero_plus_', 1)}.{perturbation}"
+        self.hello = RobotHello(name, tasks, 1, MAX_STEPS[suite], scenes)
         self.built: tuple[str, int] | None = None
         self.env: Any = None
         self.seen: Any = None
@@ -140,7 +144,7 @@ def installed(suite: str, perturbation: str) -> Plus:
         return OffScreenRenderEnv(bddl_file_name=str(folder / f"{entry.name}.bddl"), **sizes)
 
     scenes = hashlib.sha256(listing.read_bytes()).hexdigest()[:16]
-    return Plus(suite, entries, scenes, build, lambda entry: np.asarray(tasks.get_task_init_states(entry.index)))
+    return Plus(suite, perturbation, entries, scenes, build, lambda entry: np.asarray(tasks.get_task_init_states(entry.index)))
 
 
 def main() -> None:

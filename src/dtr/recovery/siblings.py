@@ -15,12 +15,10 @@ from typing import Any
 
 from safetensors import safe_open
 
+from dtr.dropping.same_blocks import same_blocks
 from dtr.errors import DtrError
 from dtr.policies.file import read_header, write_tensors
 from dtr.provenance import atomic_path, canonical_json
-
-CHOICE = ("source", "digest", "kept", "dropped", "parts", "width")
-"""What of a plan says which blocks there are; the rest is how they were chosen and what they cost."""
 
 
 def find_sibling(folder: Path | None, out: Path, provenance: Mapping[str, Any], plan: Mapping[str, Any] | None) -> Path | None:
@@ -34,14 +32,9 @@ def find_sibling(folder: Path | None, out: Path, provenance: Mapping[str, Any], 
             header = read_header(path)
         except DtrError:  # somebody else's trouble: this arm can be trained
             continue
-        if header["provenance"] == dict(provenance) and choice(header["plan"]) == choice(plan):
+        if header["provenance"] == dict(provenance) and same_blocks(header["plan"], plan):
             return path
     return None
-
-
-def choice(plan: Mapping[str, Any] | None) -> dict[str, Any]:
-    """The part of a plan that decides about weights."""
-    return {key: (plan or {}).get(key) for key in CHOICE}
 
 
 def take(sibling: Path, out: Path, plan: Mapping[str, Any]) -> None:

@@ -3,7 +3,8 @@
     success rate   k of n, Clopper-Pearson; beside the baseline on the same initial states: difference, Tango, exact McNemar
     size, flops    fraction of the undropped policy's, from cost.json
 
-Several suites make the `average`: the mean of the suite rates, which with equal n is the pooled rate (see dtr.stats).
+Several suites make the `average`: the mean of the suite rates, which with equal n is the pooled rate (see dtr.stats). Foreign suites
+(`dtr rollout --robot`) may differ in size, as LIBERO-Plus's do: their rate is the pooled one, and the cell names them with their digests.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from dtr.report.outcomes import Run, machine_of, pair, read_run, succeeded
 from dtr.report.reported import reported
 from dtr.report.speed import MEASURED, measured_cell
 from dtr.rollout.episode import Episode
+from dtr.rollout.hello import beside
 from dtr.rollout.protocol import Protocol
 from dtr.stats import clopper_pearson, mcnemar_exact, paired_difference
 
@@ -95,6 +97,8 @@ def success_cell(
     others = [] if set(baseline) == set(episodes) else [read_run(path, protocol, judged) for path in baseline]
     ancestry = [{"role": "episodes", "path": str(run.path), "sha256": run.sha256} for run in runs]
     ancestry += [{"role": "baseline", "path": str(run.path), "sha256": run.sha256} for run in others]
+    kept = [beside(run.path) for run in [*runs, *others] if run.hello]
+    ancestry += [{"role": "hello", "path": str(path), "sha256": sha256_file(path)} for path in kept]
     machines = [machine for run in runs if (machine := machine_of(run.path))]
     return {
         "quantity": "success_rate",
@@ -108,7 +112,13 @@ def success_cell(
         "protocol": protocol.to_dict(),
         "machines": [machine for i, machine in enumerate(machines) if machine not in machines[:i]],
         "ancestry": ancestry,
-    } | ({"assets": "stand-in"} if any(run.assets for run in [*runs, *others]) else {})
+    } | marks([*runs, *others])
+
+
+def marks(runs: Sequence[Run]) -> dict[str, Any]:
+    """What a cell says of scenes that are not this package's, or not LIBERO's own; nothing of others."""
+    foreign = {run.suite: run.scenes for run in runs if run.scenes}
+    return ({"assets": "stand-in"} if any(run.assets for run in runs) else {}) | ({"foreign": foreign} if foreign else {})
 
 
 def difference(runs: Sequence[Run], others: Sequence[Run]) -> dict[str, Any]:
@@ -119,12 +129,20 @@ def difference(runs: Sequence[Run], others: Sequence[Run]) -> dict[str, Any]:
 
 
 def refuse_unequal(runs: Sequence[Run]) -> None:
-    """Raise BadRecord unless every suite has the same training seeds and as many episodes: else the mean is not the pooled rate."""
+    """Raise BadRecord unless every suite has the same training seeds and, among ours, as many episodes: else the mean is not the pooled
+    rate. Foreign suites are counted with foreign ones of the same robot, each in one version."""
     suites = sorted({run.suite for run in runs})
     seeds = {suite: [run.seed for run in runs if run.suite == suite] for suite in suites}
     if len({run.path for run in runs}) < len(runs) or any(len(set(s)) < len(s) or s != seeds[suites[0]] for s in seeds.values()):
         raise BadRecord(f"expected each suite once for each training seed, got {seeds}: correct --episodes.")
-    if len({len(run.flat) for run in runs}) > 1:
+    versions = {(run.suite, run.scenes) for run in runs}
+    if len({run.hello.robot if run.hello else None for run in runs}) > 1 or len(versions) > len(suites):
+        said = ", ".join(f"{suite} ({f'foreign, {scenes}' if scenes else 'ours'})" for suite, scenes in sorted(versions, key=str))
+        raise BadRecord(
+            f"expected suites of ours, or foreign ones of one robot, each in one version, got {said}: make a cell of each kind, and roll "
+            "out again what is of an older version."
+        )
+    if runs[0].hello is None and len({len(run.flat) for run in runs}) > 1:
         counts = {f"{run.suite} seed {run.seed}": len(run.flat) for run in runs}
         raise BadRecord(f"expected equally many episodes of each suite, got {counts}: roll all of them out under one protocol.")
 

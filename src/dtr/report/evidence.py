@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from dtr.report.claims import Claim, Verdict
+from dtr.sim.perturbations.variant import split
 from dtr.stats import (
     Interval,
     Paired,
@@ -38,6 +39,7 @@ EPISODES_A_SUITE = 500
 EPISODES_IN_THE_TEXT = 200
 SUITES = 4
 EVALUATION = "evaluation"
+OWN = "under this project's own perturbations in LIBERO-Plus's categories, not LIBERO-Plus's assets and tasks"
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,7 @@ def of_cells(claim: Claim, cell: Cell, other: Cell) -> Evidence:
     boot = paired_bootstrap(strata)
     discordant = (total.gained + total.lost) / total.n
     verdict, detectable = claim.decide(interval), detectable_paired(total.n, discordant)
+    at_edge = edge(claim, cell["value"], other["value"], detectable) if verdict == "underpowered" else ""
     p, test = (
         (non_inferior_p(total, claim.margin), "tango-non-inferiority")
         if claim.rule == "not_worse"
@@ -112,8 +115,13 @@ def of_cells(claim: Claim, cell: Cell, other: Cell) -> Evidence:
         boot.high,
         detectable,
         noise,
-        edge(claim, cell["value"], other["value"], detectable) if verdict == "underpowered" else "",
+        "; ".join(text for text in (at_edge, perturbed(cell)) if text),
     )
+
+
+def perturbed(cell: Cell) -> str:
+    """What has to be said of a rate under perturbations: the paper's are LIBERO-Plus's, those of our suites are our own."""
+    return OWN if any(split(suite)[1].perturbation for suite in cell["outcomes"] if "+" in suite) else ""
 
 
 def spread(by_seed: Mapping[int, Mapping[tuple[str, str], Paired]], total: Paired) -> tuple[Interval, str]:

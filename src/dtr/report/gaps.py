@@ -101,7 +101,7 @@ def markdown(name: str, cells: Cells, rows: Sequence[Row], cuts: Cuts, columns: 
         machine for row in cells.values() for cell in row.values() if cell["quantity"] == "action_speedup" for machine in cell["machines"]
     ]
     facts += [f"- times measured on: {line}" for line in sorted({machine_line(machine) for machine in timed})]
-    return "\n".join([f"# {name}", "", *facts, *notes, "", *table, "", legend(columns), MEANING, ""])
+    return "\n".join([f"# {name}", "", *facts, *notes, "", *table, "", legend(columns, cells), MEANING, ""])
 
 
 def entry(cells: Cells, row: Row, column: str, paper: Path | None) -> str:

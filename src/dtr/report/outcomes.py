@@ -15,7 +15,9 @@ from typing import Any
 from dtr.errors import BadRecord
 from dtr.provenance import read_json, sha256_file
 from dtr.rollout.episode import Episode, read_episodes
+from dtr.rollout.hello import Hello, beside, conditions_of, kept_hello, scenes_of
 from dtr.rollout.protocol import Protocol, conditions_on, tasks_of
+from dtr.sim.suites import MAX_STEPS
 from dtr.stats import Paired, paired
 
 SHOWN = 5
@@ -31,6 +33,13 @@ class Run:
     seed: int
     outcomes: Mapping[str, tuple[bool, ...]]
     assets: str | None = None
+    hello: Hello | None = None
+    """What the suite is, where it is none of ours."""
+
+    @property
+    def scenes(self) -> str | None:
+        """The digest of a foreign suite; ours are checked by the conditions of their records."""
+        return None if self.hello is None else scenes_of(self.hello)
 
     @property
     def flat(self) -> list[bool]:
@@ -66,13 +75,16 @@ def read_run(path: Path, protocol: Protocol, judged: Callable[[Episode], bool] =
     if len(suites) > 1:
         raise BadRecord(f"expected one suite in {path}, got {', '.join(suites)}; write one file a suite with `dtr rollout`.")
     assets = next((episode.assets for episode in episodes if episode.assets), None)
-    expected, found = conditions_on(protocol, suites[0], assets), sorted({episode.conditions for episode in episodes})
+    hello = None if suites[0].partition("+")[0] in MAX_STEPS else kept_hello(path, suites[0])
+    expected = conditions_on(protocol, suites[0], assets) if hello is None else conditions_of(hello, protocol)
+    found = sorted({episode.conditions for episode in episodes})
     if found != [expected]:
         raise BadRecord(
-            f"{path} was rolled out under the conditions {', '.join(found)}, but the protocol {protocol.name} has {expected}: "
-            "roll out again."
+            f"{path} was rolled out under the conditions {', '.join(found)}, but the protocol {protocol.name} has {expected}"
+            f"{'' if hello is None else f' on what {beside(path).name} beside it describes'}: roll out again."
         )
-    wanted, have = tasks_of(protocol, suites[0]), sorted({episode.task_index for episode in episodes})
+    known = tasks_of(protocol, suites[0]) if hello is None else list(range(len(hello.tasks)))
+    wanted, have = known if protocol.tasks is None else sorted(protocol.tasks), sorted({episode.task_index for episode in episodes})
     if have != wanted:
         raise BadRecord(f"expected the tasks {wanted} of {suites[0]} in {path}, got {have}: roll out again under this protocol.")
     states: dict[str, dict[int, bool]] = {}
@@ -86,7 +98,7 @@ def read_run(path: Path, protocol: Protocol, judged: Callable[[Episode], bool] =
                 f"{f' without {missing[0]}' if missing else ''}; roll out again under this protocol."
             )
     outcomes = {task: tuple(by_state[i] for i in range(protocol.trials)) for task, by_state in states.items()}
-    return Run(path, suites[0], training_seed(path), outcomes, assets)
+    return Run(path, suites[0], training_seed(path), outcomes, assets, hello)
 
 
 def refuse_errors(path: Path, episodes: Sequence[Episode]) -> None:
@@ -137,6 +149,11 @@ def pair(arm: Sequence[Run], baseline: Sequence[Run]) -> Paired:
     total = Paired(0, 0, 0, 0)
     for run in arm:
         other = others[run.suite, run.seed]
+        if run.scenes != other.scenes:
+            raise BadRecord(
+                f"{run.path} and {other.path} were played in different versions of {run.suite} ({run.scenes} and {other.scenes}): roll "
+                "both out in one."
+            )
         if {task: len(o) for task, o in run.outcomes.items()} != {task: len(o) for task, o in other.outcomes.items()}:
             raise BadRecord(f"{run.path} and {other.path} hold different tasks or initial states: roll both out under one protocol.")
         total += paired(run.flat, other.flat)

@@ -20,6 +20,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from dtr.errors import BadRecord
+from dtr.sim.perturbations.variant import CATEGORIES
 
 Cell = Mapping[str, Any]
 Cells = dict[str, dict[str, Cell]]
@@ -46,7 +47,24 @@ def grid(cells: Iterable[Cell]) -> Cells:
                 f"the cells of {model} were rolled out under {len(protocols)} protocols, so their rates do not compare: "
                 f"{'; '.join(sorted(protocols))}."
             )
+    refuse_mixtures(rows)
     return rows
+
+
+def refuse_mixtures(rows: Cells) -> None:
+    """Raise BadRecord when one column was played in several versions of a foreign suite, or in ours and in foreign ones."""
+    for column in next(iter(rows.values())):
+        kinds = {json.dumps(row[column].get("foreign", "ours"), sort_keys=True) for row in rows.values()}
+        if len(kinds) > 1:
+            raise BadRecord(
+                f"the cells of {column} were played in different suites or versions of them, so their rates do not compare: "
+                f"{'; '.join(sorted(kinds))}: roll out again what is of another one."
+            )
+
+
+def foreign(rows: Cells) -> list[str]:
+    """The suites that a robot or a foreign simulator played."""
+    return sorted({suite for cell in rates(rows) for suite in cell.get("foreign", ())})
 
 
 def rates(rows: Cells) -> list[Cell]:
@@ -103,7 +121,7 @@ def markdown(rows: Cells) -> str:
     head = ["model", "setting", "component", *columns]
     lines = [[*(next(iter(row.values()))[label] for label in LABELS), *(shown(row[column]) for column in columns)] for row in rows.values()]
     table = ["| " + " | ".join(line) + " |" for line in (head, ["---"] * len(head), *lines)]
-    return "\n".join([f"# {next(iter(first.values()))['table']}", "", *basis(rows), "", *table, "", LEGEND, ""])
+    return "\n".join([f"# {next(iter(first.values()))['table']}", "", *basis(rows), "", *table, "", legend(columns, rows), ""])
 
 
 def basis(rows: Cells) -> list[str]:
@@ -113,6 +131,7 @@ def basis(rows: Cells) -> list[str]:
     if cells:
         seeds = sorted({stratum["seed"] for cell in cells for stratum in cell["strata"]})
         facts += [f"- training seeds: {', '.join(map(str, seeds))}", *protocols(cells)]
+    facts += [f"- played by foreign simulators or robots: {', '.join(found)}"] if (found := foreign(rows)) else []
     facts += ["- **stand-in assets**: the scenes are not LIBERO's own"] if any("assets" in cell for cell in cells) else []
     machines = sorted({machine_line(machine) for cell in cells for machine in cell["machines"]})
     return facts + [f"- rolled out on: {machine}" for machine in machines]
@@ -163,9 +182,12 @@ def said(reported: Mapping[str, Any] | None, column: str) -> str:
     return f"paper {plain(reported['value'], column)}" if reported else "paper -"
 
 
-def legend(columns: Sequence[str]) -> str:
-    """How to read a table of these columns."""
-    return "\n".join([LEGEND, *(meaning for column, meaning in MEANINGS.items() if column in columns)])
+def legend(columns: Sequence[str], rows: Cells) -> str:
+    """How to read a table of these columns and cells."""
+    perturbed = [column for column in columns if column in CATEGORIES]
+    ours = any(not any("foreign" in row.get(column, ()) for row in rows.values()) for column in perturbed)
+    meanings = [meaning for column, meaning in MEANINGS.items() if column in columns]
+    return "\n".join([LEGEND, *meanings, *([VARIANTS] if ours else []), *([FOREIGN] if foreign(rows) else [])])
 
 
 LEGEND = """Success in percent (k/n) with the 95 % Clopper-Pearson interval; below it the difference to the baseline on the same initial
@@ -179,3 +201,6 @@ MEANINGS = {
     "task_speedup": "`task_speedup`: action_speedup / step_ratio.",
     "memory_gib": "`memory_gib`: most memory of the GPU in use; on a CPU weights and tensors alive at a time, counted.",
 }
+VARIANTS = """Columns of perturbations: this project's own, in LIBERO-Plus's seven categories over the usual suites, not LIBERO-Plus's
+assets and tasks, of which the paper's numbers are."""
+FOREIGN = """A rate of foreign suites counts every episode alike, also where they differ in size."""

@@ -76,7 +76,10 @@ class Protocol:
 
     @classmethod
     def read(cls, text: str) -> Protocol:
-        """A protocol from inline JSON (text that starts with a brace), from the path of a JSON file, or an official one by its name."""
+        """A protocol from inline JSON (text that starts with a brace), from the path of a JSON file, or an official one by its name.
+
+        JSON may take up an official one too: {"official": "openpi-5of10-seed7", "trials": 1}.
+        """
         if text in names():
             return cls.from_dict(resolved({"official": text, "name": text}, text), text)
         inline = text.lstrip().startswith("{")
@@ -89,6 +92,8 @@ class Protocol:
             ) from error
         if not isinstance(value, dict):
             raise BadConfig(f"expected a JSON object in {where}, got {type(value).__name__}; see schemas/protocol.schema.json.")
+        if "official" in value:
+            value = resolved({"name": str(value["official"]), **value}, where)
         return cls.from_dict(value, where)
 
     def to_dict(self) -> dict[str, Any]:

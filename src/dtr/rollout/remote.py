@@ -5,7 +5,6 @@ An initial state is a number here: only the robot knows what it means. A worker 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -15,16 +14,15 @@ from typing import Any
 import numpy as np
 
 from dtr.errors import BadConfig, BadMessage, Unreachable
-from dtr.provenance import digest
 from dtr.robots import DEFAULT
-from dtr.robots import robot as robot_of
 from dtr.rollout.arena import Arena
+from dtr.rollout.hello import read_hello, scenes_of
 from dtr.rollout.worker import Array, SimulatorLike
 from dtr.sim.simulator import Frame
 from dtr.sim.suites import MAX_STEPS, Suite, Task
 from dtr.wire.address import connect, parse_address
 from dtr.wire.message import Channel, Message, check_hello
-from dtr.wire.robot import OFFERS, VERSION, RobotHello, RobotTask
+from dtr.wire.robot import OFFERS, VERSION, RobotHello
 
 HELLO_S = 60.0
 
@@ -50,30 +48,6 @@ def greet(address: str) -> tuple[Channel, RobotHello]:
         raise
 
 
-def read_hello(words: Mapping[str, Any], address: str) -> RobotHello:
-    """A robot's words as what they mean. BadMessage when they cannot mean that."""
-    try:
-        tasks = tuple(
-            RobotTask(str(task["name"]), str(task["language"]), tuple(map(str, task.get("languages", ())))) for task in words["tasks"]
-        )
-        numbers = {key: int(words[key]) for key in ("states", "max_steps", "cameras", "state_dim", "action_dim", "connections")}
-        hello = RobotHello(str(words["name"]), tasks, scenes=str(words["scenes"]), robot=str(words.get("robot", DEFAULT)), **numbers)
-    except (KeyError, TypeError, ValueError) as error:
-        raise BadMessage(f"the robot at {address} lacks {error} in its hello: see docs/serving.md.") from error
-    names = [hello.name, *(task.name for task in hello.tasks)]
-    if not tasks or len(set(names)) < len(names) or not all(re.fullmatch(r"[\w.-]+", name) for name in names) or min(numbers.values()) < 1:
-        raise BadMessage(f"the robot at {address} must have tasks of different names without blanks and no number below 1, got {hello}.")
-    meant = robot_of(hello.robot)
-    if (hello.state_dim, hello.action_dim) != (len(meant.state), len(meant.actions)) or any(
-        task.languages and len(task.languages) != hello.states for task in tasks
-    ):
-        raise BadMessage(
-            f"the robot at {address} says it is {hello.robot!r}, which has {len(meant.state)} numbers of state and {len(meant.actions)} an "
-            f"action, and languages, where given, are one for each of {hello.states} states; got {hello}: mend its server."
-        )
-    return hello
-
-
 def remote(address: str) -> tuple[Arena, RobotHello]:
     """The robot at `address` as a place to play in. Raises Unreachable, BadMessage; BadConfig when it is named like a suite of ours."""
     channel, hello = greet(address)
@@ -82,11 +56,9 @@ def remote(address: str) -> tuple[Arena, RobotHello]:
         raise BadConfig(f"the robot at {address} calls its tasks {hello.name!r}, which is a suite of this package: rename them.")
     tasks = tuple(Task(hello.name, i, task.name, task.language, Path()) for i, task in enumerate(hello.tasks))
     states = np.arange(hello.states, dtype=np.float64)[:, None]
-    said = [[task.name, task.language, *task.languages] for task in hello.tasks]
-    scenes = digest([hello.name, hello.scenes, said, hello.max_steps])
     played = Suite(hello.name, tasks, hello.max_steps)
     told = {(task.name, state): text for task in hello.tasks for state, text in enumerate(task.languages)}
-    return Arena(played, lambda task: states, partial(build_remote, address), scenes, hello.connections, told), hello
+    return Arena(played, lambda task: states, partial(build_remote, address), scenes_of(hello), hello.connections, told), hello
 
 
 def build_remote(address: str, task: Task, image_size: int) -> SimulatorLike:

@@ -20,9 +20,11 @@ from dtr.provenance import sha256_file, write_run_record
 from dtr.robots import DEFAULT
 from dtr.rollout.arena import Arena, local
 from dtr.rollout.episode import Episode, Key
+from dtr.rollout.hello import keep_hello
 from dtr.rollout.protocol import Protocol
 from dtr.rollout.remote import check_shapes, remote
 from dtr.rollout.session import Part, Session, roll_out
+from dtr.rollout.siblings import take
 from dtr.rollout.worker import Array, Order
 from dtr.sim.perturbations.played import meant, told
 from dtr.sim.suites import Suite, Task, initial_states
@@ -44,6 +46,7 @@ def add_parser(verbs: Any) -> None:
     p.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="simulator processes (default: cores); no result depends on it")
     p.add_argument("--state-dir", type=Path, required=True, help="folder for finished episodes of an unfinished run")
     p.add_argument("--out", type=Path, nargs="+", required=True, help="episodes, one JSON a line: a file for each suite, in their order")
+    p.add_argument("--siblings", type=Path, help="folder of the policy's arms: one that is the same policy lends its episodes")
     p.add_argument("--device", default="cpu", help="where the policy runs: cpu or cuda")
     p.add_argument("--hang-s", type=float, default=300.0, help="a simulator without a sign of life for this long is replaced")
     p.add_argument("--video", type=Path, help="also film episodes into this folder, and make a sheet of the failures")
@@ -84,9 +87,16 @@ def run(args: argparse.Namespace) -> None:
         Part(Session(asked[texts], protocol, arena.suite, sha256, workers, args.hang_s, arena.factory, arena.scenes), due, out)
         for texts, arena, due, out in zip(said, arenas, orders, args.out, strict=True)
     ]
+    lent = {part.out: take(part, args.policy, args.siblings) for part in parts if args.siblings and not part.out.exists()}
     found = roll_out(parts, args.state_dir)
     wall_s, played = time.time() - started, sum(part.session.played for part in parts)
     for part, episodes in zip(parts, found, strict=True):
+        if robot is not None:
+            keep_hello(part.out, robot)
+        if sibling := lent.get(part.out):
+            print(f"{part.out}: of {sibling}, which is of the same policy", file=sys.stderr)
+            report(episodes, part.out)
+            continue
         share = part.session.played / played if played else 1 / len(parts)
         facts = {"workers": workers, "episodes_per_h": round(played * 3600 / wall_s, 1), "protocol": protocol.to_dict()}
         facts |= {"wall_s": round(share * wall_s, 3), "together": len(parts)} if len(parts) > 1 else {}

@@ -1,11 +1,17 @@
 """Suites: lists of tasks in LIBERO's BDDL format, each with fixed initial states. Ours are in this package, LIBERO's in its own.
 
 A suite is named as in LIBERO (`libero_spatial`) or after it (`embedded_spatial`). Listing suites imports no simulator.
+
+instruction   ours: the `(:language ...)` line of the BDDL file
+              LIBERO's: the words of the file's name, as in hf-libero's benchmark, the official evaluations and the public demonstrations;
+              the line in the file is another one in 25 of its 40 tasks
 """
 
 from __future__ import annotations
 
 import hashlib
+import re
+import runpy
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -14,9 +20,9 @@ import numpy as np
 
 from dtr.errors import MissingAssets, unknown
 from dtr.provenance import digest, sha256_file
-from dtr.sim.official_states import official_states
+from dtr.sim.official_states import manifest, official_states
 from dtr.sim.perturbations.variant import Variant
-from dtr.sim.setup import bootstrap, libero_root, require_libero_assets
+from dtr.sim.setup import check_pins, libero_root, require_libero_assets
 
 EMBEDDED = Path(__file__).parent / "embedded"
 TRIALS = 50
@@ -84,8 +90,11 @@ def suite(name: str) -> Suite:
     """The suite called `name`. Raises UnknownName, or MissingAssets for a LIBERO suite whose assets are not named."""
     if name not in MAX_STEPS:
         raise unknown("suite", name, MAX_STEPS)
-    files = sorted((EMBEDDED / "bddl" / name).glob("*.bddl")) if name.startswith("embedded_") else _libero_files(name)
-    tasks = tuple(Task(name, i, path.stem, _language(path), path) for i, path in enumerate(files))
+    if name.startswith("embedded_"):
+        said = {path: _language(path) for path in sorted((EMBEDDED / "bddl" / name).glob("*.bddl"))}
+    else:
+        said = {path: instruction_in(path.stem) for path in _libero_files(name)}
+    tasks = tuple(Task(name, i, path.stem, text, path) for i, (path, text) in enumerate(said.items()))
     return Suite(name, tasks, MAX_STEPS[name])
 
 
@@ -98,13 +107,19 @@ def task_count(name: str) -> int:
 def suite_digest(name: str) -> str:
     """What a suite is, in 16 digits: instructions, layouts, goals, frozen states, the bodies in its scenes and its step limit.
 
-    Of LIBERO's own suites only name and limit: their files come with the locked package.
+    Of LIBERO's own suites name, limit and instructions: their files come with the locked package.
     """
     if not name.startswith("embedded_"):
-        return digest([name, MAX_STEPS.get(name)])
+        tasks = [task.removeprefix(f"{name}/") for task in manifest() if task.startswith(f"{name}/")]
+        return digest([name, MAX_STEPS.get(name), {task: instruction_in(task) for task in tasks}])
     parts = (f"bddl/{name}/*.bddl", f"init/{name}.npz", "assets/**/*")
     files = sorted({path for part in parts for path in EMBEDDED.glob(part) if path.is_file()})
     return digest([name, MAX_STEPS.get(name), {str(path.relative_to(EMBEDDED)): sha256_file(path) for path in files}])
+
+
+def instruction_in(name: str) -> str:
+    """The instruction of one of LIBERO's own tasks: its name without the scene that LIBERO-100 puts first (`KITCHEN_SCENE3_turn_on_`)."""
+    return re.sub(r"^[A-Z_]+_SCENE\d+_", "", name).replace("_", " ")
 
 
 def initial_states(task: Task) -> np.ndarray:
@@ -135,7 +150,6 @@ def _language(path: Path) -> str:
 
 def _libero_files(name: str) -> list[Path]:
     require_libero_assets(name)
-    bootstrap()
-    from libero.libero.benchmark.libero_suite_task_map import libero_task_map
-
-    return [libero_root() / "bddl_files" / name / f"{task}.bddl" for task in libero_task_map[name]]
+    check_pins()
+    listing = runpy.run_path(str(libero_root() / "benchmark/libero_suite_task_map.py"))  # importing it would import torch and a simulator
+    return [libero_root() / "bddl_files" / name / f"{task}.bddl" for task in listing["libero_task_map"][name]]

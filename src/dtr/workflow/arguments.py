@@ -66,6 +66,11 @@ class Arguments:
         """The demonstrations of a mixture."""
         return [paths.SUITE.format(scale=self.scale, suite=suite) for suite in self.config["data"][data]]
 
+    def checked(self, data: str) -> list[str]:
+        """What has been found in the fetched demonstrations of a mixture: training and scoring wait for it."""
+        fetched = [suite for suite in self.config["data"][data] if "hub" in self.config["demos"][suite]]
+        return [paths.CHECKED.format(scale=self.scale, suite=suite) for suite in fetched]
+
     def rendering(self, data: str) -> list[str]:
         """The stages behind the pictures of a mixture: none when all of it is fetched."""
         return ["render"] if any("hub" not in self.config["demos"][suite] for suite in self.config["data"][data]) else []

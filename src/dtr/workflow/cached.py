@@ -26,6 +26,7 @@ PERSIST = {"persist": True}
 """DVC must not delete an output before it runs a stage: Snakemake decides what is made again."""
 PARTS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "demonstrations": (("artifacts/${scale}/demos/${item}",), ()),
+    "checked": (("artifacts/${scale}/checked/${item}.json",), ()),
     "checkpoint": (("artifacts/${scale}/${item}/pretrained.safetensors",), (".losses.jsonl", ".run.json")),
     "imported": (("artifacts/${scale}/${item}/pretrained.safetensors",), (".run.json",)),
     "scores": (("artifacts/${scale}/${item.score}",), ()),
@@ -104,9 +105,11 @@ class Cache:
         self.add(table, "scores", f"{policy}-{metric}", score=self.relative(score))
 
     def add_data(self, table: str, data: str) -> None:
-        """The demonstrations of a mixture."""
+        """The demonstrations of a mixture, and what was found in fetched ones."""
         for suite in self.targets.config["data"][data]:
             self.add(table, "demonstrations", suite)
+        for found in self.targets.checked(data):
+            self.add(table, "checked", found.rpartition("/")[2].removesuffix(".json"))
 
     def add_arm(self, table: str, arm: Arm, columns: list[str]) -> None:
         """The policies of an arm, of every training seed, all that they come from, and what is measured of them for `columns`."""
@@ -226,6 +229,7 @@ DEFAULT = "embedded"
 """The scale that Snakemake builds without --configfile."""
 ORDER = (
     "demonstrations",
+    "checked",
     "checkpoint",
     "imported",
     "scores",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,14 @@ from dtr.provenance import write_text
 from dtr.workflow import cached, dvcfile, paths
 from dtr.workflow.estimate import Estimator, summed
 from dtr.workflow.planned import read_targets
+from dtr.workflow.resources import training_s
+from dtr.workflow.sizes import Size
 from dtr.workflow.targets import Targets
 
 ITEMS, PAGE = Path("config/experiments/coverage.tsv"), Path("docs/coverage.md")
 HERE, PAPER = "config/embedded.yaml", "config/paper.yaml"
+ROBOTWIN_S = 60.0
+"""An episode of RoboTwin beside a GPU: a guess, nobody has played one here. Its pictures are ray-traced."""
 HEAD = """\
 # What of the paper is run
 
@@ -60,12 +65,24 @@ def cost(targets: Targets, table: str) -> str:
     return f"planned: {len(targets.running(table))} rows, about {found['gpu_hours']:,.0f} GPU-hours, {disk_gb:,.0f} GB of disk; not run"
 
 
-def elsewhere(sheet: Path) -> str:
-    """What is planned in a sheet that no rule reads, because its simulator has an environment of its own."""
-    rows = read(sheet, "the arms")
+def elsewhere(targets: Targets, sheet: Path) -> str:
+    """What is planned in a sheet that no rule reads, because its simulator has an environment of its own: a training a row and task."""
+    rows, estimator = read(sheet, "the arms"), Estimator(targets, fresh=True)
     arms, tasks = (len({row[name] for row in rows}) for name in ("row", "task"))
-    episodes = sum(int(row["trials"]) for row in rows)
-    return f"planned by hand: {arms} arms, {tasks} task{'s' * (tasks > 1)}, {episodes:,} episodes (`{sheet}`); not run"
+    episodes, trainings = sum(int(row["trials"]) for row in rows), {(row["row"], row["task"]): row for row in rows}
+    training = sum(training_s(*what_of(estimator, row)) for row in trainings.values()) / 3600
+    playing = episodes * ROBOTWIN_S / 3600
+    return (
+        f"planned by hand: {arms} arms, {tasks} task{'s' * (tasks > 1)} (`{sheet}`), {len(trainings)} trainings, about {training:,.0f} "
+        f"GPU-hours, and {episodes:,} episodes, guessed at {ROBOTWIN_S:.0f} s each: about {playing:,.0f} GPU-hours; not run"
+    )
+
+
+def what_of(estimator: Estimator, row: Mapping[str, str]) -> tuple[dict[str, int], Size, Size, float]:
+    """The training of a row: its recipe, the policy's size before and after the cut, and what one GPU does a second."""
+    policy = row["policy"]
+    recipe = {name: int(row[name]) for name in ("steps", "batch")}
+    return recipe, estimator.size(policy), estimator.size(policy, row["cut"]), estimator.rate("training", policy).per_s
 
 
 def read(path: Path, what: str) -> list[dict[str, str]]:
@@ -87,7 +104,7 @@ def page() -> str:
         if item["kind"] == "none":
             cells = [note, "-"]
         elif item["kind"] == "sheet":
-            cells = [note, elsewhere(Path(target))]
+            cells = [note, elsewhere(large, Path(target))]
         elif item["kind"] == "file":
             cells = [f"{'run' if f'results/{small.scale}/{target}' in known else 'planned'}: {note}", "follows from the tables"]
         else:

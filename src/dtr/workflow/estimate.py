@@ -1,11 +1,11 @@
 """Verb `estimate`: what a target costs before anything runs: GPU-hours, wall time and disk, stage by stage, of what is missing.
 
     seconds of a job = work / rate             GPU-hours = seconds * GPUs / 3600          (rates: dtr.workflow.rates, each with its basis)
-    training: work = steps * batch * 3 F       scoring: samples * 3 F, leave-one-out a forward a block        rollout: episodes
+    training: work = steps * batch * 3 F       scoring: samples * forwards of the metric * F (dtr.workflow.passes)        rollout: episodes
     one at a time: sum of the seconds          with machines enough: sum over stages of the longest job
 
-F after a cut: of its plan, or F of the whole policy times what the paper says is left, or (an upper bound) all of F. Policies between
-drop and recovery are in memory, so they take no disk; a training keeps its state under work/ until its policy is written.
+F after a cut: of its plan, or at the published size what is left of its class (dtr.workflow.sizes), or (an upper bound) all of F.
+Policies between drop and recovery are in memory, so they take no disk; a training keeps its state under work/ until its policy is written.
 """
 
 from __future__ import annotations
@@ -14,24 +14,27 @@ import argparse
 import json
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from dtr.errors import BadConfig
-from dtr.report.reported import reported
 from dtr.sim.perturbations.variant import split
 from dtr.sim.suites import task_count
 from dtr.workflow import paths, rates
+from dtr.workflow.passes import forwards
 from dtr.workflow.planned import late_files, read_targets
 from dtr.workflow.rates import Rate, Run
-from dtr.workflow.resources import BLOCKS, FLOAT, Size, frames, pictures_mb, planned, size_of_model, training_mb, training_s
+from dtr.workflow.resources import FLOAT, frames, pictures_mb, planned, training_mb, training_s
+from dtr.workflow.sizes import FULL_SIZE, Size, depths, left, size_of_model
 from dtr.workflow.targets import METHODS, Targets
 
 PATTERNS = {
     "demonstrate": paths.SUITE,
+    "check_data": paths.CHECKED,
     "checkpoint": paths.PRETRAINED,
+    "stability": paths.STABILITY,
     "score": paths.SCORE,
     "drop": paths.PLAN,
     "cost": paths.COST,
@@ -87,27 +90,15 @@ class Estimator:
         """The run records of this scale."""
         return [] if self.fresh else list(rates.runs(self.targets.scale))
 
-    @cached_property
-    def left(self) -> dict[tuple[str, str], tuple[float, float]]:
-        """(policy, cut) -> fractions of size and FLOPs that are left, as the paper states them."""
-        found = {}
-        for table, arms in self.targets.sheets.items():
-            path = Path(self.targets.folder, paths.REPORTED.format(table=table))
-            for arm in arms if path.exists() else ():
-                size, flops = reported(path, arm.row, "size"), reported(path, arm.row, "flops")
-                if size and flops:
-                    found[arm.policy, arm.cut] = float(size["value"]), float(flops["value"])
-        return found
-
     def size(self, policy: str, cut: str = "none") -> Size:
         """P and F of a policy after a cut."""
         plan = Path(paths.PLAN.format(scale=self.targets.scale, policy=policy, cut=cut))
         if not self.fresh and plan.exists() and (counted := planned(plan, plan.stat().st_mtime_ns)):
             return counted
         entry = self.targets.config["policies"][policy]
-        whole = self.size(policy) if cut != "none" else rates.FULL_SIZE.get(entry["class"]) if "hub" in entry else None
+        whole = self.size(policy) if cut != "none" else FULL_SIZE.get(entry["class"]) if "hub" in entry else None
         whole = whole or size_of_model(entry.get("model", {}))
-        size, flops = self.left.get((policy, cut), (1.0, 1.0)) if self.targets.scale == "paper" else (1.0, 1.0)
+        size, flops = left(entry["class"], cut) if "hub" in entry else (1.0, 1.0)
         return Size(whole.parameters * size, whole.flops * flops)
 
     def rate(self, kind: str, policy: str, guess: Rate | None = None) -> Rate:
@@ -132,13 +123,13 @@ class Estimator:
         if kind == "training" and stage in ("checkpoint", "recover") and run.stage in ("checkpoint", "recover"):
             recipe, whole, left = run.recipe(), self.size(run.policy), self.size(run.policy, w.get("cut", "none"))
             return training_s(recipe, whole, left, run.gpus()) if recipe else 0.0
-        if kind == "score" and stage == "score":
-            return float(run.argument("--samples") or 0) * self.passes(w["metric"]) * self.size(run.policy).flops
+        if kind == "score" and stage in ("score", "stability"):
+            return float(run.argument("--samples") or 0) * self.sample(run.policy, w["metric"])
         return float(run.record.get("played", 0)) if kind == stage == "rollout" else 0.0
 
-    def passes(self, metric: str) -> int:
-        """Forwards that scoring one sample takes: a backward is two."""
-        return BLOCKS if metric == "leave_one_out" else 3
+    def sample(self, policy: str, metric: str) -> float:
+        """Operations that scoring one sample takes."""
+        return forwards(metric, depths(self.targets.config["policies"][policy])) * self.size(policy).flops
 
     def job(self, path: str) -> Job | None:
         """The job behind a file; None for what takes seconds."""
@@ -157,6 +148,10 @@ class Estimator:
         rate = rates.measured({"": own}, "") if own else rates.OTHER["demonstrate"]
         assert rate is not None
         return Job("demonstrate", path, n / rate.per_s, 0, n * FRAME_KB / 1e3, 0, rate.basis)
+
+    def check_data(self, path: str, w: Mapping[str, str]) -> Job:
+        """A look at fetched demonstrations."""
+        return Job("check_data", path, 1 / rates.OTHER["check_data"].per_s, 0, 0, 0, rates.OTHER["check_data"].basis)
 
     def checkpoint(self, path: str, w: Mapping[str, str]) -> Job:
         """Trained here, or fetched and imported: then the fetched files stay beside the policy file."""
@@ -185,10 +180,18 @@ class Estimator:
         return self.training("recover", path, w["policy"], self.targets.config["recipes"][recipe], left, w["data"])
 
     def score(self, path: str, w: Mapping[str, str]) -> Job:
-        """One metric on one calibration set."""
-        rate, samples = self.rate("score", w["policy"]), self.targets.config["calibrations"][w["calibration"]]["samples"]
-        work = samples * self.passes(w["metric"]) * self.size(w["policy"]).flops
+        """One metric on one calibration set; one that needs no forward only reads the weights."""
+        policy, metric = w["policy"], w["metric"]
+        guess = rates.guessed_score(self.targets.config["policies"][policy]["class"], metric) if self.on_gpu else None
+        rate = self.rate("score", policy, guess)
+        work = self.targets.config["calibrations"][w["calibration"]]["samples"] * self.sample(policy, metric)
+        if not work:
+            return self.other("score", path, 0.01, int(self.on_gpu))
         return Job("score", path, work / rate.per_s, int(self.on_gpu), 0.01, 0, rate.basis)
+
+    def stability(self, path: str, w: Mapping[str, str]) -> Job:
+        """The scores once more."""
+        return replace(self.score(path, w), stage="stability")
 
     def rollout(self, path: str, w: Mapping[str, str]) -> Job:
         """All episodes of one suite under one protocol."""

@@ -75,6 +75,7 @@ CLAIMS: Mapping[str, str | list[str]] = {"claims": "IN/claims.tsv", "cells": AVE
 COMMANDS: dict[str, Mapping[str, str | list[str]]] = {
     "demonstrate": {**DEMONSTRATE, "out": "OUT/demos"},
     "render": {"demos": "IN/demos", "image-size": "16", "out": "OUT/data"},
+    "check_data": {"data": "IN/data", "suites": "embedded_spatial", "out": "OUT/found.json"},
     "checkpoint": {**TRAINING, "config": json.dumps(POLICY), "words": "the green plate", "out": "OUT/policy.safetensors"},
     "import": {"config": "IN/official/entry.json", "files": "IN/official", "out": "OUT/policy.safetensors"},
     "score": {**CALIBRATION, "metric": ["all", "igia", "hessian"], "policy": "IN/policy.safetensors", "out": "OUT/scores"},
@@ -123,7 +124,7 @@ COMMANDS: dict[str, Mapping[str, str | list[str]]] = {
 
 def arguments(name: str, inputs: Path, out: Path) -> list[str]:
     """The words of the command of a fingerprint."""
-    words = [stage_of(name)]
+    words = [stage_of(name).replace("_", "-")]
     for option, value in COMMANDS[name].items():
         words += [*([f"--{option}"] if option else []), *([value] if isinstance(value, str) else value)]
     return [re.sub(r"\bIN/", f"{inputs}/", re.sub(r"^OUT/", f"{out}/", word)) for word in words]

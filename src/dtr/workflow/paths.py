@@ -8,6 +8,7 @@ protocol    <name>-n<trials>, for a live sample <name>-n<trials>-live
 """
 
 SUITE = "artifacts/{scale}/demos/{suite}"
+CHECKED = "artifacts/{scale}/checked/{suite}.json"
 RENDERED = "artifacts/{scale}/rendered/{suite}"
 POLICY = "artifacts/{scale}/{policy}"
 PRETRAINED = POLICY + "/pretrained.safetensors"

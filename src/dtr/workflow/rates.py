@@ -16,20 +16,15 @@ from statistics import median
 from typing import Any
 
 from dtr.provenance import read_json
-from dtr.workflow.resources import COUNT_S, CPU_FLOPS, FETCH_S, FLOAT, GPU_BYTES, GPU_FLOPS, STEP_S, STEPS, Size
+from dtr.workflow.passes import FORWARDS
+from dtr.workflow.resources import CHECK_S, COUNT_S, CPU_FLOPS, FETCH_S, FLOAT, GPU_BYTES, GPU_FLOPS, STEP_S, STEPS
+from dtr.workflow.sizes import FULL_SIZE, Size
 
 PARTIAL = {"shared_with", "resumed_at"}
 """Facts of a run whose seconds are not those of all its work (dtr.recovery.recover)."""
 CORES = 2
 EPISODES_PER_H = 7584
 """On two cores, 140 steps an episode: docs/measurements/laptop.md."""
-FULL_SIZE = {
-    "openvla_oft": Size(7.71e9, 8.80e12),
-    "pi05": Size(3.62e9, 4.50e12),
-    "gigabrain0": Size(3.53e9, 5.07e12),
-    "lingbot_vla": Size(4.20e9, 2.72e12),
-}
-"""Class -> what `dtr cost` counts of it at its published size (tests/workflow/test_estimate.py)."""
 GATEPROBE_S, GATEPROBE_SAMPLES = 24.9, 512
 """The paper: pi0.5's language blocks, 64 batches of 8, one H200."""
 DEMONSTRATIONS_GB = 70.0
@@ -46,10 +41,21 @@ class Rate:
 
 GUESSES_ON_GPU = {
     "training": Rate(GPU_FLOPS, f"guess: {GPU_FLOPS:.1e} operations a second and GPU"),
-    "score": Rate(GATEPROBE_SAMPLES * 3 * FULL_SIZE["pi05"].flops / GATEPROBE_S, f"the paper: {GATEPROBE_S} s for pi0.5 on one H200"),
+    "score": Rate(
+        GATEPROBE_SAMPLES * FORWARDS["gateprobe"] * FULL_SIZE["pi05"].flops / GATEPROBE_S,
+        f"the paper: {GATEPROBE_S} s for pi0.5's GateProbe on one H200",
+    ),
 }
 SIMULATORS = 8
 """Of a rollout beside a GPU: profiles/slurm gives it as many cores."""
+
+
+def guessed_score(name: str, metric: str) -> Rate:
+    """The rate of scoring on a GPU: of pi0.5 by GateProbe as the paper has it, of all else from that and a count of forwards."""
+    stated = GUESSES_ON_GPU["score"]
+    if (name, metric.split(".")[0]) == ("pi05", "gateprobe"):
+        return stated
+    return Rate(stated.per_s, "guess: the forwards of each metric, at the paper's rate of GateProbe")
 
 
 def guessed_rollout(size: Size, chunk: int) -> Rate:
@@ -66,7 +72,8 @@ GUESSES_ON_CPU = {
 OTHER = {
     "demonstrate": Rate(CORES / (2 * STEP_S), "guess: half of the frames are of tries that fail"),
     "fetch": Rate(1 / FETCH_S, "guess: a slow network"),
-    "count": Rate(1 / COUNT_S, "guess: as long as counting 7 B parameters, with room"),
+    "check_data": Rate(1 / CHECK_S, "guess: reading LIBERO's four suites once"),
+    "count": Rate(1 / COUNT_S, f"measured: 10 s of one core for 3.5 B, here {COUNT_S:.0f}"),
     "other": Rate(1 / 60, "guess: a minute"),
 }
 

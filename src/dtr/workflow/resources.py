@@ -25,6 +25,8 @@ from dtr.errors import unknown
 from dtr.provenance import read_json
 from dtr.sim.suites import task_count
 from dtr.workflow import paths
+from dtr.workflow.passes import forwards
+from dtr.workflow.sizes import CAMERAS, Size, depths, size_of_model
 from dtr.workflow.targets import Targets
 
 TRAINS = frozenset({"checkpoint", "recover"})
@@ -40,29 +42,19 @@ GPU_BYTES = 1e12
 """Weights read a second in inference of small batches; a guess, a third of an H100's."""
 STEP_S, STEPS = 0.03, 300
 """One step of the simulator on one core, and steps of an episode."""
-COUNT_S = 300.0
-"""Counting the operations of a policy on the meta device: 40 s for 7 B."""
+COUNT_S = 30.0
+"""Imports, and counting a policy on the meta device before and after a cut; measured: 10 s of one core for GigaBrain-0's 3.5 B."""
+COPY_S = 300.0
+"""Reading and writing the weights of 7 B; a guess."""
 FETCH_S = 6 * 3600.0
-BLOCKS = 100
-"""Forwards of leave-one-out a sample, at most: one a block."""
+CHECK_S = 3600.0
+"""Reading 70 GB once, most of it into the file that training then reads (dtr.data.stored); a guess."""
 FRAMES = 110
 """Frames a demonstration; measured: 101."""
 PUBLISHED_FRAMES = 300_000
 """Of a fetched data set: LIBERO's four suites have 273,465."""
-CAMERAS, FLOAT = 2, 4
+FLOAT = 4
 PROCESS_MB, CUDA_MB, SIMULATOR_MB = 2000, 4000, 600
-
-
-@dataclass(frozen=True)
-class Size:
-    """P parameters stored, F operations of one forward of one sample."""
-
-    parameters: float
-    flops: float
-
-
-LARGEST = Size(7.8e9, 9e12)
-"""OpenVLA-OFT: 7.7e9 and 8.8e12."""
 
 
 class Wildcards(Protocol):
@@ -125,19 +117,6 @@ def planned(plan: Path, changed_ns: int) -> Size | None:
         return Size(float(value["parameters"]["left"]), float(value["flops"]["left"]))
     except (ValueError, KeyError, TypeError):
         return None
-
-
-def size_of_model(model: Mapping[str, Any]) -> Size:
-    """P and F from the sizes in a configuration, upwards: every transformer's blocks, every one of them run on all tokens.
-
-    P = sum over stacks of depth (4 width^2 + 3 width mlp),   F = 2 P tokens;   LARGEST when no stack is described.
-    """
-    stacks = [part for part in model.values() if isinstance(part, Mapping) and {"depth", "width", "mlp"} <= part.keys()]
-    if not stacks:
-        return LARGEST
-    P = sum(s["depth"] * (4 * s["width"] ** 2 + 3 * s["width"] * s["mlp"]) + s.get("vocab", 0) * s["width"] for s in stacks)
-    patches = (model.get("image_size", 224) / model.get("patch_size", 14)) ** 2
-    return Size(1.2 * P, 2 * P * (CAMERAS * patches + 100))
 
 
 def weights_mb(size: Size) -> float:
@@ -204,8 +183,8 @@ def score_mb(targets: Targets, w: Wildcards, threads: int) -> float:
 
 
 def score_s(targets: Targets, w: Wildcards, threads: int, rate: float) -> float:
-    """A forward and a backward a sample; leave-one-out: a forward a block."""
-    passes = BLOCKS if w.metric == "leave_one_out" else 3
+    """What the metric's forwards take (dtr.workflow.passes): it goes on from nothing, so all of it must fit into one attempt."""
+    passes = forwards(w.metric, depths(targets.config["policies"][w.policy]))
     return float(targets.config["calibrations"][w.calibration]["samples"]) * passes * size_of(targets, w.policy).flops / rate
 
 
@@ -254,15 +233,16 @@ def demonstrate_s(targets: Targets, w: Wildcards, threads: int, rate: float) -> 
 STAGES: dict[str, tuple[Callable[[Targets, Wildcards, int], float], Callable[[Targets, Wildcards, int, float], float]]] = {
     "demonstrate": (lambda t, w, n: SIMULATOR_MB * n, demonstrate_s),
     "render": (lambda t, w, n: SIMULATOR_MB * n, demonstrate_s),
+    "check_data": (lambda t, w, n: SIMULATOR_MB + KEPT_BYTES / 1e6, lambda t, w, n, rate: CHECK_S),
     "fetch": (lambda t, w, n: CUDA_MB, lambda t, w, n, rate: FETCH_S),
     "checkpoint": (checkpoint_mb, checkpoint_s),
     "score": (score_mb, score_s),
     "stability": (score_mb, score_s),
     "plan": (lambda t, w, n: 0, lambda t, w, n, rate: COUNT_S),
-    "drop": (lambda t, w, n: 2 * weights_mb(size_of(t, w.policy)), lambda t, w, n, rate: COUNT_S),
+    "drop": (lambda t, w, n: 2 * weights_mb(size_of(t, w.policy)), lambda t, w, n, rate: COPY_S),
     "cost": (lambda t, w, n: 0, lambda t, w, n, rate: COUNT_S),
-    "latency": (lambda t, w, n: 2 * weights_mb(size_of(t, w.policy)), lambda t, w, n, rate: COUNT_S),
-    "compress": (lambda t, w, n: 2 * weights_mb(size_of(t, w.policy)), lambda t, w, n, rate: COUNT_S),
+    "latency": (lambda t, w, n: 2 * weights_mb(size_of(t, w.policy)), lambda t, w, n, rate: COPY_S),
+    "compress": (lambda t, w, n: 2 * weights_mb(size_of(t, w.policy)), lambda t, w, n, rate: COPY_S),
     "recover": (recover_mb, recover_s),
     "canary": (rollout_mb, canary_s),
     "rollout": (rollout_mb, rollout_s),

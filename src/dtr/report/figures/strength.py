@@ -73,7 +73,7 @@ def levels(cell: Mapping[str, Any]) -> dict[tuple[str, int], tuple[int, int]]:
     """(category, level) -> successes and episodes, over suites, tasks and training seeds."""
     found: dict[tuple[str, int], tuple[int, int]] = {}
     for label, seeds in cell.get("outcomes", {}).items():
-        if perturbation := split(label)[1].perturbation:
+        if label not in cell.get("foreign", ()) and (perturbation := split(label)[1].perturbation):
             key = (perturbation.category, perturbation.level)
             marks = "".join(marks for tasks in seeds.values() for marks in tasks.values())
             k, n = found.get(key, (0, 0))
