@@ -1,10 +1,13 @@
-# How much language matters: success and following under the right, a blank and a swapped instruction, of every cut on every kind of task.
+# How much language matters: success and following under the right, a blank and a swapped instruction, of every cut on every kind of task,
+# and its contrasts; each number's cell in a folder beside the tables'.
 rule pressure:
     input:
         episodes=pressure.files(),
     output:
         csv=paths.PRESSURE.replace("{sample}", ""),
         markdown=paths.PRESSURE.replace("{sample}", "").replace(".csv", ".md"),
+        contrasts=paths.CONTRASTS.replace("{sample}", ""),
+        cells=directory(paths.PRESSURE_CELLS.replace("{sample}", "")),
     log:
         "logs/pressure/{scale}.log",
     params:

@@ -3,6 +3,8 @@ rule page:
     input:
         tables=exhibits.tables(),
         cells=exhibits.cells(),
+        control=pressure.tables(),
+        control_cells=pressure.cells(),
         figures=exhibits.drawn() + pressure.drawn(),
         verdicts=paths.VERDICTS.format(scale=targets.scale, sample=""),
     output:
@@ -11,9 +13,10 @@ rule page:
         "logs/report/{scale}.log",
     params:
         stage=token("report"),
+        control=f"--control {' '.join(pressure.tables())}" if pressure.tables() else "",
         config=os.path.relpath(workflow.configfiles[0], workflow.basedir),
     shell:
-        "dtr report --tables {input.tables} --figures {input.figures} --verdicts {input.verdicts}"
+        "dtr report --tables {input.tables} {params.control} --figures {input.figures} --verdicts {input.verdicts}"
         " --configfile {params.config:q} --out {output.html} 2>&1 | tee -i {log}"
 
 

@@ -47,7 +47,7 @@ STAGES = {
     "cell": Stage(1, (*NUMBERS, "scipy")),
     "table": Stage(3, NUMBERS),
     "verdict": Stage(3, (*NUMBERS, "scipy")),
-    "pressure": Stage(1, (*NUMBERS, "scipy")),
+    "pressure": Stage(2, (*NUMBERS, "scipy")),
     "figure": Stage(2, (*NUMBERS, "scipy", "matplotlib")),
     "report": Stage(3, (*NUMBERS, "jinja2")),
 }

@@ -15,6 +15,7 @@ from dtr.stats import (
     apart,
     clopper_pearson,
     contrast_bootstrap,
+    contrast_difference,
     detectable_margin_paired,
     detectable_margin_unpaired,
     detectable_paired,
@@ -175,6 +176,19 @@ def test_difference_of_differences_against_every_draw() -> None:
     at = [every[round(q * (len(every) - 1))] for q in (0.25, 0.75)]
     assert (interval.low, interval.high) == pytest.approx(at, abs=1e-9)
     assert contrast_bootstrap([Paired(0, 5, 0, 0)], [Paired(0, 0, 5, 0)]).low == 2.0
+
+
+def test_difference_of_differences_keeps_its_width_without_discordant_pairs() -> None:
+    same = Paired(100, 0, 0, 0)
+    assert contrast_bootstrap([same], [same]).high == 0.0
+    bound = paired_difference(same).high  # z^2 / (n + z^2) = 0.037 on both sides
+    found = contrast_difference(same, same)
+    assert (found.low, found.high, found.method) == (pytest.approx(-sqrt(2) * bound), pytest.approx(sqrt(2) * bound), "mover")
+    one, two = Paired(70, 2, 12, 16), Paired(80, 5, 3, 12)
+    (there, back), (a, b) = (contrast_difference(*pair) for pair in ((one, two), (two, one))), (paired_difference(x) for x in (one, two))
+    assert (there.low, there.high) == (pytest.approx(-back.high), pytest.approx(-back.low))
+    assert there.low == pytest.approx(-0.12 - sqrt((-0.1 - a.low) ** 2 + (b.high - 0.02) ** 2))
+    assert contrast_difference(Paired(0, 5, 0, 0), Paired(0, 0, 5, 0)).high == 2.0
 
 
 def test_power_against_every_table() -> None:

@@ -63,6 +63,33 @@ def test_every_line_has_its_set_instruction_and_undropped_arm_of_the_same_data(p
     assert {one["cut"] for one in played if one["set"] == "instruction"} >= {"none", "language-half", "language-ends", "language-keep-0"}
 
 
+def test_drops_are_held_against_the_policies_of_their_depth_and_sets_against_each_other(pressure):
+    said = {(one["row"], one["set"]): (one["against"], one.get("beyond")) for one in pressure.played()}
+    name = "openvla_oft.{}".format
+    assert said[name("half.language"), "scene"] == ([name("exit.half")], None)
+    assert said[name("ends.language"), "instruction"] == ([name("exit.ends"), name("scratch.ends")], "scene")
+    assert said[name("baseline"), "instruction"] == ([], None)
+    assert (
+        said[name("five.one.language"), "held_out"] == ([], "combinations") and said[name("five.one.language"), "combinations"][1] is None
+    )
+
+
+@pytest.mark.parametrize(
+    ("rival", "error", "says"),
+    [
+        ("openvla_oft.exit.hafl", UnknownName, r"unknown row 'openvla_oft.exit.hafl'.*did you mean 'openvla_oft.exit.half'"),
+        ("openvla_oft.half.language", BadConfig, "expected another arm of openvla_oft that plays some of scene,instruction"),
+        ("openvla_oft.five.baseline", BadConfig, "got one of openvla_oft that plays combinations,held_out; correct its column against"),
+    ],
+)
+def test_a_wrong_row_to_be_held_against_is_one_sentence(tmp_path, rival, error, says):
+    text = (ROOT / SHEET).read_text()
+    assert text.count("\topenvla_oft.exit.half\n") == 1
+    (tmp_path / "sheet.tsv").write_text(text.replace("\topenvla_oft.exit.half\n", f"\t{rival}\n"))
+    with pytest.raises(error, match=says):
+        Pressure(Targets(configured(sheet=os.path.relpath(tmp_path / "sheet.tsv", ROOT)), str(ROOT)))
+
+
 def test_a_policy_with_an_official_protocol_plays_it_on_fewer_states_too():
     config = configured()
     config["protocols"] = config["protocols"] | {"own": config["protocols"]["closed"]}

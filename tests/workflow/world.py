@@ -22,7 +22,10 @@ for word; do
         --out|--plan-out)
             case $verb in
                 demonstrate|render|fetch) mkdir -p "$word"; echo "$all" >"$word/data" ;;
-                table|verdict|pressure) echo "$all" >"$word"; echo "$all" >"${word%.csv}.md" ;;
+                pressure)
+                    echo "$all" | tee "$word" "${word%.csv}.md" >"${word%.csv}_contrasts.csv"
+                    mkdir -p "$(dirname "$word")/cells/language_pressure" ;;
+                table|verdict) echo "$all" >"$word"; echo "$all" >"${word%.csv}.md" ;;
                 figure) echo "$all" >"$word"; echo "$all" >"${word%.png}.pdf" ;;
                 checkpoint|recover) echo "$all" | tee "$word" "$word.losses.jsonl" >"$word.run.json" ;;
                 *) echo "$all" >"$word"; echo "$all" >"$word.run.json" ;;

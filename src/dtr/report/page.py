@@ -23,6 +23,7 @@ from dtr.errors import BadRecord
 from dtr.provenance import sha256_file, write_text
 from dtr.report.compare import cell_of as read_cell_of
 from dtr.report.compare import read_table
+from dtr.report.control import control_of
 from dtr.report.figures.captions import caption
 from dtr.report.outcomes import run_record
 from dtr.report.table1 import machine_line, plain, said
@@ -43,6 +44,9 @@ def add_parser(verbs: Any) -> None:
     """Declare `dtr report`."""
     p = verbs.add_parser("report", help="write one self-contained page with every table, figure and verdict and what they rest on")
     p.add_argument("--tables", type=Path, nargs="+", required=True, help="CSV of the tables, their cells where they say")
+    p.add_argument(
+        "--control", type=Path, nargs=2, metavar=("CSV", "CONTRASTS"), help="language_pressure.csv and language_pressure_contrasts.csv"
+    )
     p.add_argument("--figures", type=Path, nargs="*", default=[], help="PNG of the figures")
     p.add_argument("--verdicts", type=Path, help="verdicts.csv")
     p.add_argument("--configfile", default="", help="configuration by which Snakemake makes a number again")
@@ -53,6 +57,10 @@ def add_parser(verbs: Any) -> None:
 def run(args: argparse.Namespace) -> None:
     """Read everything and write the page."""
     tables = [table_of(path, args.configfile) for path in args.tables]
+    if args.control:
+        rates, contrasts = args.control
+        control = control_of(rates, contrasts, lambda cell, path: shown_cell(cell, path, args.configfile))
+        tables += [table | {"ran": [row | {"training": trainings(row["cells"])} for row in table["ran"]]} for table in control]
     page = environment().get_template("page.html.j2")
     context = {
         "scale": tables[0]["scale"],
@@ -83,12 +91,12 @@ def table_of(path: Path, configfile: str) -> dict[str, Any]:
         cells = [cell_of(path, line, column, configfile) for column in columns] if ran else []
         paper = [said({"value": float(text)} if (text := line[f"{column}_reported"]) else None, column) for column in columns]
         labels = {key: line[key] for key in ("row", "model", "setting", "component")}
-        more = {"why": line.get("why", "") if not ran else "", "twin": line.get("same_blocks_as", "")}
+        more = {"held": "", "why": line.get("why", "") if not ran else "", "twin": line.get("same_blocks_as", "")}
         went = {"dropped": int(line.get("blocks_dropped") or 0), "free": int(line.get("blocks_free") or 0)}
         rows.append(labels | more | went | {"cells": cells, "paper": paper, "training": trainings(cells)})
     about = {"name": path.stem, "title": title(path.stem), "scale": lines[0]["scale"], "path": str(path), "sha256": sha256_file(path)}
     split = {"ran": [row for row in rows if row["cells"]], "absent": [row for row in rows if not row["cells"]]}
-    return about | {"columns": columns, "rows": rows} | split
+    return about | {"columns": columns, "rows": rows, "note": "", "reported": True} | split
 
 
 def title(table: str) -> str:
@@ -109,6 +117,12 @@ def cell_of(table: Path, line: Mapping[str, str], column: str, configfile: str) 
     path, cell = Path(line["cells"], f"{line['row']}.{column}.json"), read_cell_of(table, line, column)
     if f"{cell['value']:.6g}" != line[column]:
         raise BadRecord(f"{table} says {line[column]} for {path}, which holds {cell['value']:.6g}: make the table again with `dtr table`.")
+    return shown_cell(cell, path, configfile)
+
+
+def shown_cell(cell: Mapping[str, Any], path: Path, configfile: str) -> dict[str, Any]:
+    """A cell as the page shows it; `path` is the file by which Snakemake makes it again."""
+    column = cell["column"]
     shown = {"column": column, "value": plain(cell["value"], column), "interval": "", "counts": "", "change": "", "test": ""}
     if cell["quantity"] == "success_rate":
         i, d = cell["interval"], cell["difference"]

@@ -105,10 +105,10 @@ def number(value: float | None) -> str:
     return "" if value is None else f"{value:.6g}"
 
 
-def csv_text(lines: Sequence[Mapping[str, str]]) -> str:
-    """The lines as CSV with a header."""
+def csv_text(lines: Sequence[Mapping[str, str]], head: Sequence[str] = ()) -> str:
+    """The lines as CSV with a header: the keys of the first, or `head` where there may be no line."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, list(lines[0]), lineterminator="\n")
+    writer = csv.DictWriter(text, head or list(lines[0]), lineterminator="\n")
     writer.writeheader()
     writer.writerows(lines)
     return text.getvalue()

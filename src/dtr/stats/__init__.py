@@ -12,6 +12,7 @@ variance that no count of episodes shows; run several seeds to see it (`training
 from dtr.stats.paired import (
     Paired,
     contrast_bootstrap,
+    contrast_difference,
     mcnemar_exact,
     non_inferior_p,
     paired,
@@ -39,6 +40,7 @@ __all__ = [
     "apart",
     "clopper_pearson",
     "contrast_bootstrap",
+    "contrast_difference",
     "detectable_margin_paired",
     "detectable_margin_unpaired",
     "detectable_paired",

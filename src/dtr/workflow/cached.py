@@ -206,12 +206,18 @@ def stages(targets: Targets) -> dict[str, dict[str, object]]:
     for table in targets.sheets:
         outs = [f"results/{scale}/cells/{table}", *both(f"results/{scale}/{table}"), *both(f"results/{table}")]
         found[table] = stage(snakemake, [f"results/{table}.csv"], outs, list(cache.used.get(table, ())))
-    if PRESSURE in cache.used:
-        csv = f"results/{scale}/{PRESSURE}.csv"
-        found[PRESSURE] = stage(snakemake, [csv], both(csv.removesuffix(".csv")), list(cache.used[PRESSURE]))
+    control = Pressure(targets) if PRESSURE in cache.used else None
+    if control:
+        csv, contrasts = control.tables()
+        outs = [*both(csv.removesuffix(".csv")), contrasts, *control.cells()]
+        found[PRESSURE] = stage(snakemake, [csv], outs, list(cache.used[PRESSURE]))
     outs = [*both(f"results/{scale}/verdicts"), f"results/{scale}/figures", f"results/{scale}/report.html"]
     outs += [*both("results/verdicts"), "results/report.html"]
-    made_of = [*Exhibits(targets).tables(), *(path for path in cache.used.get("report", {}) if "/scores/" in path)]
+    made_of = [
+        *Exhibits(targets).tables(),
+        *(control.tables() if control else ()),
+        *(path for path in cache.used.get("report", {}) if "/scores/" in path),
+    ]
     found["report"] = stage(snakemake, ["results/report.html", "results/verdicts.csv"], outs, made_of)
     found["records"] = {"cmd": "dtr store push", "frozen": True, "outs": [{f"artifacts/{scale}/records.json": PERSIST}]}
     return found

@@ -126,11 +126,17 @@ class Arm:
     scales: str = ""
     note: str = "-"
     sets: str = ""
+    against: str = "-"
 
     @property
     def played(self) -> tuple[str, ...]:
         """The sets of tasks that it plays, where its sheet says so."""
         return tuple(self.sets.split(",")) if self.sets else ()
+
+    @property
+    def rivals(self) -> tuple[str, ...]:
+        """The rows that it is held against beside the undropped one, where its sheet says so."""
+        return () if self.against == "-" else tuple(self.against.split(","))
 
     def runs(self, scale: str) -> bool:
         """Whether the sheet has this arm run at `scale`."""

@@ -70,6 +70,7 @@ ROWS = json.dumps(
 TABLE: Mapping[str, str | list[str]] = {"columns": ["size", "flops", "spatial", "average"], "name": "table1", "scale": "smoke"}
 AVERAGES = [path for path in CELLS if path.endswith("average.json")]
 FRONTIER = [*AVERAGES, *(path for path in CELLS if path.endswith("flops.json"))]
+CONTROL = ["IN/language_pressure.csv", "IN/language_pressure_contrasts.csv"]
 CLAIMS: Mapping[str, str | list[str]] = {"claims": "IN/claims.tsv", "cells": AVERAGES, "reported": "IN/reported"}
 COMMANDS: dict[str, Mapping[str, str | list[str]]] = {
     "demonstrate": {**DEMONSTRATE, "out": "OUT/demos"},
@@ -116,7 +117,7 @@ COMMANDS: dict[str, Mapping[str, str | list[str]]] = {
     },
     "recover.pi05": {**FLOW_TRAINING, "policy": "IN/pi05.safetensors", "plan": "IN/pi05_plan.json", "out": "OUT/policy.safetensors"},
     "rollout.pi05": {**ROLLOUT, "policy": "IN/pi05.safetensors", "out": "OUT/spatial.jsonl"},
-    "report": {"tables": "IN/table1.csv", "configfile": "config/smoke.yaml", "out": "OUT/report.html"},
+    "report": {"tables": "IN/table1.csv", "control": CONTROL, "configfile": "config/smoke.yaml", "out": "OUT/report.html"},
 }
 """Fingerprint -> the options of its verb; IN is the folder of the fixed inputs, OUT where the stage writes."""
 

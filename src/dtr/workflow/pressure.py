@@ -1,12 +1,13 @@
 """The control of language: which sets of tasks every arm of its sheet plays, under which instruction, and against whom it is held.
 
     pressure:
-      sheet: config/experiments/language_pressure.tsv       as every sheet, with a column `sets`
+      sheet: config/experiments/language_pressure.tsv       as every sheet, with the columns `sets`, `against`
       sets:                                                 name -> suites, and how many initial states where not the protocol's
         scene: {suites: [embedded_object]}                  the scene alone determines the goal
         instruction: {suites: [embedded_goal]}              the instruction alone does
 
-An arm is held against the undropped one of the same policy, of the same data where the sheet has it, that plays the same set.
+An arm is held against the undropped one of the same policy, of the same data where the sheet has it, that plays the same set; and against
+the rows that its column `against` names, where they play it too: policies of the same depth that were not dropped.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ from dtr.workflow.targets import Targets, trained_by
 
 SAID = {"right": "", "blank": "+blank", "swapped": "+swapped"}
 """Instruction -> the variant that is rolled out for it."""
+BEYOND = {"instruction": "scene", "held_out": "combinations"}
+"""Set -> the one beyond which a cut's effect on it is shown, where an arm plays both."""
 FIGURE = "language_pressure"
 
 
@@ -38,7 +41,15 @@ class Pressure:
         for name, entry in self.sets.items():
             for suite in entry["suites"]:
                 require("suite", suite, MAX_STEPS, f"pressure.sets.{name}.suites names it.")
+        rows = {arm.row: arm for arm in self.arms}
         for arm in self.arms:
+            for rival in arm.rivals:
+                require("row", rival, rows, f"row {arm.row} of {self.config.get('sheet')} names it in its column against.")
+                if rival == arm.row or rows[rival].policy != arm.policy or not set(arm.played) & set(rows[rival].played):
+                    raise BadConfig(
+                        f"row {arm.row} of {self.config['sheet']} is held against {rival}: expected another arm of {arm.policy} that plays "
+                        f"some of {arm.sets}, got one of {rows[rival].policy} that plays {rows[rival].sets}; correct its column against."
+                    )
             for name in arm.played:
                 require("set of tasks", name, self.sets, f"row {arm.row} of {self.config.get('sheet')} names it.")
             if not arm.played:
@@ -88,8 +99,12 @@ class Pressure:
     def played(self) -> Iterator[dict[str, Any]]:
         """Every line of the result as `dtr pressure` reads it."""
         for name in self.sets:
-            for arm in (arm for arm in self.arms if name in arm.played):
+            players = {arm.row: arm for arm in self.arms if name in arm.played}
+            for arm in players.values():
                 labels = {key: getattr(arm, key) for key in ("row", "model", "setting", "component", "cut", "data")}
+                labels |= {"against": [row for row in arm.rivals if row in players]}
+                if arm.cut != "none" and BEYOND.get(name) in arm.played:
+                    labels |= {"beyond": BEYOND[name]}
                 for instruction in SAID:
                     one = labels | {"recipe": trained_by(arm), "set": name, "instruction": instruction}
                     if not arm.runs(self.targets.scale):
@@ -107,6 +122,14 @@ class Pressure:
     def files(self) -> list[str]:
         """All records that the result is counted from, each once."""
         return list(dict.fromkeys(path for one in self.played() for key in ("episodes", "undropped") for path in one.get(key, ())))
+
+    def tables(self) -> list[str]:
+        """The CSV with every rate and that with the contrasts, where there is a control."""
+        return [path.format(scale=self.targets.scale, sample="") for path in (paths.PRESSURE, paths.CONTRASTS) if self.config]
+
+    def cells(self) -> list[str]:
+        """The folder of its cells, where there is one."""
+        return [paths.PRESSURE_CELLS.format(scale=self.targets.scale, sample="")] if self.config else []
 
     def drawn(self) -> list[str]:
         """The figure, where there is one."""

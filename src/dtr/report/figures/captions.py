@@ -18,9 +18,18 @@ CAPTIONS = {
     "Other: projectors, and released weights that no action depends on.",
     "language_pressure": "Success (filled: the task's own goal was reached) and following (hollow: the goal of what was said was reached) "
     "with 95 % Clopper-Pearson intervals, by kind of task, cut and instruction. Right: both are one. Blank: there is nothing to follow. A "
-    "star: differs from the undropped policy of the same data on the same initial states (exact McNemar, p below 0.05, not corrected).",
+    "star: differs from the undropped policy on the same initial states, of the same data where there is one (exact McNemar, p below 0.05, "
+    "not corrected).",
     "failures": "Last pictures of failed episodes, spread over the tasks, played once more.",
 }
+
+SETS = {
+    "scene": "(a) the scene alone determines the goal",
+    "instruction": "(b) the instruction alone determines it",
+    "combinations": "(c) combinations of words seen in training",
+    "held_out": "(c) held-out combinations of the same words",
+}
+"""Sets of tasks of the control of language as people read them; others are shown as they are."""
 
 
 def caption(name: str) -> str:

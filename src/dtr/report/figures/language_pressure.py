@@ -15,19 +15,13 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from dtr.errors import BadConfig, BadRecord
+from dtr.report.figures.captions import SETS
 from dtr.report.figures.style import CYCLE, new_figure
 
 LOOK = {"right": (CYCLE[0], "o"), "blank": (CYCLE[7], "s"), "swapped": (CYCLE[1], "^")}
 """Instruction -> colour and marker."""
 PLACES = {("right", "success"): -0.27, ("blank", "success"): -0.09, ("swapped", "success"): 0.09, ("swapped", "followed"): 0.27}
 """What is drawn of an arm, and how far from the middle of its place."""
-TITLES = {
-    "scene": "(a) the scene alone determines the goal",
-    "instruction": "(b) the instruction alone determines it",
-    "combinations": "(c) combinations of words seen in training",
-    "held_out": "(c) held-out combinations of the same words",
-}
-"""Names of sets as people read them; others are shown as they are."""
 SIGNIFICANT = 0.05
 
 Line = Mapping[str, str]
@@ -45,7 +39,7 @@ def draw(files: Sequence[Path]) -> Figure:
     for ax in grid.flat[len(sets) :]:
         ax.set_visible(False)
     for ax, name in zip(grid.flat, sets, strict=False):
-        panel(ax, TITLES.get(name, name), rows[name], [line for line in lines if line["set"] == name])
+        panel(ax, SETS.get(name, name), rows[name], [line for line in lines if line["set"] == name])
     for ax in grid[:, 0]:
         ax.set_ylabel("episodes, %")
     handles = [Line2D([], [], color=c, marker=m, linestyle="", label=f"{said} instruction: success") for said, (c, m) in LOOK.items()]
