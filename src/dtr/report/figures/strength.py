@@ -37,6 +37,8 @@ def draw(files: Sequence[Path]) -> Figure:
     panels = figure.subplots(rows, min(COLUMNS, len(lines)), sharex=True, sharey=True, squeeze=False).ravel()
     for ax in panels[len(lines) :]:
         ax.set_axis_off()
+    for ax in panels[max(0, len(lines) - COLUMNS) : len(lines)]:  # the lowest of each column of panels
+        ax.tick_params(labelbottom=True)
     arms = list(dict.fromkeys(arm for category in lines.values() for arm in category))
     for ax, (category, found) in zip(panels, lines.items(), strict=False):
         for arm, points in found.items():
