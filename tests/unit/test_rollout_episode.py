@@ -77,6 +77,7 @@ def test_protocol_round_trip_and_conditions() -> None:
         ('{"trials": 5}', BadConfig, "name"),
         ('{"name"', BadConfig, "cannot be read"),
         ("/nowhere/protocol.json", BadConfig, "nowhere"),
+        ("oft-8of8-seed1", UnknownName, "did you mean 'oft-8of8-seed0'"),
     ],
 )
 def test_bad_protocols_are_refused(text: str, kind: type[Exception], message: str) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from dtr.errors import BadConfig
-from dtr.policies.base import Observation, Policy
+from dtr.policies.base import Batch, Observation, Policy
 from dtr.policies.precision import lower
 from dtr.policies.processor import EXACT, Processor
 from dtr.robots import DEFAULT, ROBOTS
@@ -43,12 +43,15 @@ class Inference:
 
     def __call__(self, requests: Mapping[int, tuple[Frame, str]]) -> dict[int, Array]:
         """Rows that nobody asked for are filled with a copy of one that somebody did."""
+        normalised = self.policy.act({name: tensor.to(self.policy.device) for name, tensor in self.batch(requests).items()})
+        actions = self.processor.actions(normalised)
+        return {row: actions[row] for row in requests}
+
+    def batch(self, requests: Mapping[int, tuple[Frame, str]]) -> Batch:
+        """What the policy is given for them."""
         given = {row: Observation(frame.images, frame.state, text) for row, (frame, text) in requests.items()}
         filler = next(iter(given.values()))
-        batch = self.processor.inputs([given.get(row, filler) for row in range(self.rows)])
-        normalised = self.policy.act({name: tensor.to(self.policy.device) for name, tensor in batch.items()})
-        actions = self.processor.actions(normalised)
-        return {row: actions[row] for row in given}
+        return self.processor.inputs([given.get(row, filler) for row in range(self.rows)])
 
 
 def build_inference(

@@ -7,6 +7,7 @@ Two success rates are comparable only when everything here but `name`, `trials` 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -87,6 +88,8 @@ class Protocol:
         try:
             value = json.loads(text if inline else Path(text).read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
+            if not inline and re.fullmatch(r"[\w-]+", text) and not Path(text).exists():
+                raise unknown("protocol", text, names(), "(or the path of a JSON file, or JSON itself)") from error
             raise BadConfig(
                 f"expected a JSON object in {where}, but it cannot be read ({error}); see schemas/protocol.schema.json."
             ) from error

@@ -44,11 +44,12 @@ def fingerprint(name: str, inputs: Path) -> dict[str, Any]:
 def looks(name: str, inputs: Path) -> list[dict[str, Any]]:
     """What the engine shows the policy of the fixed rollout, and what it answers: pictures by their quarters, state, actions.
 
-    The record of that rollout says "failure" whatever happens in it; this says where the camera stands and what an action does.
+    The record of that rollout says "failure" whatever happens in it; this says where the camera stands and what an action does. The noise
+    of a flow policy, which follows from the last bits that it sees, is the same for all here: those bits differ between processors.
     """
     from dtr.policies.file import load_policy
     from dtr.rollout.engine import Engine
-    from dtr.rollout.inference import build_inference
+    from dtr.rollout.inference import Inference, build_inference
     from dtr.rollout.protocol import Protocol
     from dtr.rollout.run import plan
     from dtr.sim.suites import suite
@@ -56,6 +57,10 @@ def looks(name: str, inputs: Path) -> list[dict[str, Any]]:
     asked = dict(zip((words := arguments(name, inputs, inputs))[1::2], words[2::2], strict=True))
     protocol, tasks, loaded = Protocol.read(PROTOCOL), suite(asked["--suite"]), load_policy(asked["--policy"])
     infer, seen = build_inference(loaded.policy, loaded.processor, protocol, [task.language for task in tasks.tasks]), []
+
+    def batch(requests: Any) -> Any:
+        inputs = Inference.batch(infer, requests)
+        return inputs | {key: inputs[key] * 0 for key in ("noise_seed",) if key in inputs}
 
     def watch(requests: Any) -> Any:
         chunks = infer(requests)
@@ -65,6 +70,7 @@ def looks(name: str, inputs: Path) -> list[dict[str, Any]]:
             seen.append({"pictures": quarters.tolist(), "state": frame.state.tolist(), "actions": chunks[row].tolist()})
         return chunks
 
+    infer.batch = batch  # type: ignore[method-assign]
     for _ in Engine(watch, protocol, 1).run(plan(protocol, tasks)):
         pass
     return seen

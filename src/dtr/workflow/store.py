@@ -47,6 +47,10 @@ def pull(tables: Collection[str] = (), remote: str = "") -> None:
         whole = ["--with-deps", *tables, RECORDS] if tables else []
         fetch(wanted, whole if len(wanted) == len(locked) else wanted, remote)
         intact.check_pulled(cache_folder(), {path: locked[path] for path in wanted})
+        print(
+            f"store: {len(wanted)} artifacts, {sum(locked[path]['size'] for path in wanted) / 1e6:.0f} MB, are those of dvc.lock",
+            file=sys.stderr,
+        )
     adopt(dvcfile.scale())
 
 
