@@ -10,8 +10,9 @@ from world import ROOT
 from dtr.dropping.cut import METRICS
 from dtr.provenance import write_json
 from dtr.workflow import coverage, estimate, paths
+from dtr.workflow.bill import left_out, summed, text
 from dtr.workflow.cached import collect
-from dtr.workflow.estimate import Estimator, matches, summed, text
+from dtr.workflow.estimate import Estimator, matches
 from dtr.workflow.resources import training_s
 from dtr.workflow.targets import Targets
 
@@ -153,6 +154,12 @@ def test_the_text_adds_up_and_names_its_guesses():
     assert "recover          2" in said and "3 more files" in said and "Guessed, not measured: recover." in said
     assert summed(jobs)["hours"] == pytest.approx(2 * summed(jobs)["longest_hours"])
     assert "in memory" in said and text([], files=3).startswith("nothing that takes longer")
+
+
+def test_rows_that_this_scale_does_not_run_are_said():
+    small = targets("embedded")
+    said = left_out(small, ["results/table3.csv", "results/embedded/table1.csv", "results/verdicts.csv"])
+    assert said == ["table3: 38 of its 41 rows are not run at the scale embedded and cost nothing above (docs/coverage.md says why).\n"]
 
 
 def test_only_what_snakemake_would_make_is_counted(monkeypatch, capsys):

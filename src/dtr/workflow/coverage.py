@@ -15,7 +15,8 @@ from typing import Any
 from dtr.errors import BadConfig
 from dtr.provenance import write_text
 from dtr.workflow import cached, dvcfile, paths
-from dtr.workflow.estimate import Estimator, summed
+from dtr.workflow.bill import summed
+from dtr.workflow.estimate import Estimator
 from dtr.workflow.planned import read_targets
 from dtr.workflow.resources import training_s
 from dtr.workflow.sizes import Size

@@ -23,6 +23,7 @@ from dtr.errors import BadConfig
 from dtr.sim.perturbations.variant import split
 from dtr.sim.suites import task_count
 from dtr.workflow import paths, rates
+from dtr.workflow.bill import Job, left_out, text
 from dtr.workflow.passes import forwards
 from dtr.workflow.planned import late_files, read_targets
 from dtr.workflow.rates import Rate, Run
@@ -49,19 +50,6 @@ EPISODE_KB = 0.33
 FRAME_KB = 0.12
 """One frame of demonstrations without pictures; measured: 14.7 MB of 121,007."""
 CANARY_EPISODES = 3
-
-
-@dataclass(frozen=True)
-class Job:
-    """One job of a stage: seconds on `gpus` GPUs, megabytes kept, megabytes under work/ while it runs, where the rate comes from."""
-
-    stage: str
-    path: str
-    seconds: float
-    gpus: int
-    kept_mb: float
-    work_mb: float
-    basis: str
 
 
 def matches(path: str) -> tuple[str, dict[str, str]] | None:
@@ -232,46 +220,6 @@ class Estimator:
         return [job for path in files if (job := self.job(path)) is not None]
 
 
-def summed(jobs: Iterable[Job]) -> dict[str, float]:
-    """GPU-hours, hours one at a time, hours with machines enough, gigabytes kept, gigabytes under work/ (the most that one job needs)."""
-    found = list(jobs)
-    longest: dict[str, float] = {}
-    for job in found:
-        longest[job.stage] = max(longest.get(job.stage, 0.0), job.seconds)
-    return {
-        "jobs": len(found),
-        "gpu_hours": sum(job.seconds * job.gpus for job in found) / 3600,
-        "hours": sum(job.seconds for job in found) / 3600,
-        "longest_hours": sum(longest.values()) / 3600,
-        "kept_gb": sum(job.kept_mb for job in found) / 1e3,
-        "work_gb": max((job.work_mb for job in found), default=0.0) / 1e3,
-    }
-
-
-def text(jobs: list[Job], files: int) -> str:
-    """The table that `dtr estimate` prints."""
-    if not jobs:
-        return f"nothing that takes longer than seconds is missing ({files} files of cells, tables and figures)"
-    lines = [f"{'stage':<12}{'jobs':>6}{'GPU-hours':>11}{'hours':>10}{'longest':>9}{'kept GB':>9}{'work GB':>9}  rate"]
-    for stage in dict.fromkeys(job.stage for job in jobs):
-        own = [job for job in jobs if job.stage == stage]
-        lines.append(line(stage, own, "; ".join(dict.fromkeys(job.basis for job in own))))
-    all_of_it = summed(jobs)
-    lines += [line("all", jobs, ""), "", f"{files - len(jobs)} more files (cells, tables, figures) take seconds each."]
-    wall = f"{all_of_it['hours']:.1f} hours one job at a time, {all_of_it['longest_hours']:.1f} with machines enough (stage after stage)"
-    lines.append(f"{wall}. Policies between drop and recovery are in memory: no disk. work GB: the most that one running job keeps.")
-    if guessed := [job.stage for job in jobs if job.basis.startswith("guess")]:
-        lines.append(f"Guessed, not measured: {', '.join(dict.fromkeys(guessed))}.")
-    return "\n".join(lines)
-
-
-def line(name: str, jobs: list[Job], basis: str) -> str:
-    """One line of it."""
-    s = summed(jobs)
-    numbers = f"{s['gpu_hours']:>11.2f}{s['hours']:>10.2f}{s['longest_hours']:>9.2f}{s['kept_gb']:>9.2f}{s['work_gb']:>9.2f}"
-    return f"{name:<12}{s['jobs']:>6}{numbers}  {basis}".rstrip()
-
-
 def add_parser(verbs: Any) -> None:
     """Declare `dtr estimate`."""
     p = verbs.add_parser("estimate", help="GPU-hours, wall time and disk of a target, stage by stage, before anything runs")
@@ -287,3 +235,4 @@ def run(args: argparse.Namespace) -> None:
     estimator = Estimator(read_targets(args.config))
     files = late_files(args.config, args.targets)
     print(text(estimator.jobs(files), len(files)))
+    print("".join(left_out(estimator.targets, args.targets)), end="")
