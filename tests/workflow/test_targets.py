@@ -173,6 +173,10 @@ def test_a_table_has_its_own_columns(smoke):
         Targets(config, str(ROOT))
 
 
+def test_a_choice_is_held_against_another_suite(targets):
+    assert targets.against("pi05", "four", "gateprobe") == ["artifacts/embedded/pi05/scores/goal/gateprobe.json"]
+
+
 def test_figures_and_claims_take_what_runs(smoke):
     exhibits = Exhibits(smoke)
     assert exhibits.figures() == ["scores-openvla_oft", "curves", "frontier", "tasks", "costs", *REPORTED]
