@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from collections import Counter
+from importlib.util import cache_from_source
 from pathlib import Path
 
 import warm_snakemake
@@ -107,3 +108,5 @@ class World:
         text = path.read_text()
         assert text.count(old) == 1, f"{old!r} stands {text.count(old)} times in {name}"
         path.write_text(text.replace(old, new))
+        if path.suffix == ".py":  # bytecode is told apart by whole seconds and size, which a quick edit leaves as they were
+            Path(cache_from_source(str(path))).unlink(missing_ok=True)
