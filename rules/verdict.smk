@@ -14,7 +14,7 @@ rule verdict:
         claims=exhibits.claims_digest(),
         cells=lambda w, input: f"--cells {input.cells}" if input.cells else "",
     shell:
-        f"dtr verdict --claims '{workflow.basedir}/{paths.CLAIMS}'"
+        f"dtr verdict --claims '{os.path.relpath(f'{workflow.basedir}/{paths.CLAIMS}')}'"
         " {params.cells} --reported results/reported --scale {wildcards.scale}"
         " --out {output.csv} 2>&1 | tee -i {log}"
 

@@ -18,8 +18,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from dtr.errors import BadRecord
+from dtr.report.differences import pairs_of
 from dtr.report.table1 import number
-from dtr.stats import Interval, Paired, contrast_bootstrap, contrast_difference, mcnemar_exact, paired, paired_difference
+from dtr.stats import Interval, Paired, contrast_bootstrap, contrast_difference, mcnemar_exact, paired_difference
 
 LABELS = ("row", "model", "setting", "cut", "set", "instruction")
 NUMBERS = ("value", "low", "high", "method", "p", "wide_low", "wide_high", "n", "gained", "lost", "other_n", "other_gained", "other_lost")
@@ -77,21 +78,13 @@ def undropped(one: Mapping[str, Any], what: str, cells: Cells) -> list[Paired]:
 
 def strata(arm: Mapping[str, Any], other: Mapping[str, Any]) -> list[Paired]:
     """The pairs of two cells, one entry a suite, training seed and task. Raises BadRecord when they hold different ones."""
-    sides = [marks(cell) for cell in (arm, other)]
-    if {key: len(side) for key, side in sides[0].items()} != {key: len(side) for key, side in sides[1].items()}:
+    pairs = pairs_of(arm, other)
+    if pairs is None:
         raise BadRecord(
             f"expected {arm['row']} and {other['row']} on the same suites, training seeds, tasks and initial states ({arm['column']}), "
             "got others: roll both out under one protocol with the same seeds."
         )
-    return [paired(*(side[key] for side in sides)) for key in sorted(sides[0])]
-
-
-def marks(cell: Mapping[str, Any]) -> dict[tuple[str, str, str], list[bool]]:
-    """(suite, training seed, task) -> the outcomes of a cell."""
-    suites = cell["outcomes"].items()
-    return {
-        (s, seed, task): [mark == "1" for mark in o] for s, seeds in suites for seed, tasks in seeds.items() for task, o in tasks.items()
-    }
+    return [pairs[key] for key in sorted(pairs)]
 
 
 def depth(tasks: Sequence[Paired]) -> dict[str, str]:

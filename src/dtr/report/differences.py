@@ -52,14 +52,21 @@ class Difference:
 
 def pairs_by_task(cell: Cell, other: Cell) -> Pairs | None:
     """The pairs of two cells; None when they do not hold the same episodes."""
-    shape = {key: len(marks) for key, marks in spelled(cell).items()}
-    if shape != {key: len(marks) for key, marks in spelled(other).items()} or cell["protocol"] != other["protocol"]:
+    pairs = pairs_of(cell, other)
+    if pairs is None or cell["protocol"] != other["protocol"]:
         return None
     found: dict[int, dict[tuple[str, str], Paired]] = {}
-    for (suite, seed, task), marks in spelled(cell).items():
-        against = spelled(other)[suite, seed, task]
-        found.setdefault(int(seed), {})[suite, task] = paired([m == "1" for m in marks], [m == "1" for m in against])
+    for (suite, seed, task), one in pairs.items():
+        found.setdefault(int(seed), {})[suite, task] = one
     return found
+
+
+def pairs_of(cell: Cell, other: Cell) -> dict[tuple[str, str, str], Paired] | None:
+    """(suite, training seed, task) -> pairs of two cells; None when their suites, seeds, tasks or numbers of states differ."""
+    one, two = spelled(cell), spelled(other)
+    if {key: len(marks) for key, marks in one.items()} != {key: len(marks) for key, marks in two.items()}:
+        return None
+    return {key: paired([m == "1" for m in marks], [m == "1" for m in two[key]]) for key, marks in one.items()}
 
 
 def spelled(cell: Cell) -> dict[tuple[str, str, str], str]:

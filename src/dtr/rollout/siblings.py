@@ -9,6 +9,7 @@ first arm's, with the file that it was taken from (`shared_with`).
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 from dtr.dropping.same_blocks import same_blocks
@@ -30,9 +31,9 @@ def take(part: Part, policy: Path, folder: Path) -> Path | None:
     place = Path(*part.out.parts[-5:])
     for path in sorted(folder.glob(f"*/{place}")):
         other = path.parents[2] / policy.name
-        if path.resolve() == part.out.resolve() or not other.is_file() or not same_policy(policy, other):
+        if path.resolve() == part.out.resolve() or (sibling := sibling_digest(policy, other)) is None:
             continue
-        if (episodes := finished(part, path, sha256_file(other)[:16])) is not None:
+        if (episodes := finished(part, path, sibling)) is not None:
             record = read_json(f"{path}.run.json") if Path(f"{path}.run.json").is_file() else {}
             write_episodes(part.out, episodes)
             write_json(f"{part.out}.run.json", dict(record) | {"shared_with": {"path": str(path), "sha256": sha256_file(path)}})
@@ -49,6 +50,12 @@ def finished(part: Part, path: Path, sibling: str) -> list[Episode] | None:
     own = [known.get(order.key) for order in part.orders]
     ended = [replace(e, policy=part.session.policy) for e in own if e is not None and e.outcome != "error"]
     return ended if len(ended) == len(own) else None
+
+
+@cache
+def sibling_digest(policy: Path, other: Path) -> str | None:
+    """What the records of `other` call it, where it is the same policy as `policy`. Read once for all the suites of a call."""
+    return sha256_file(other)[:16] if other.is_file() and same_policy(policy, other) else None
 
 
 def same_policy(policy: Path, other: Path) -> bool:
