@@ -54,3 +54,42 @@ rule failures:
         "dtr figure failures --policy {input.policy} --episodes {input.episodes} --protocol {params.protocol:q}"
         f" {targets.device}"
         " --workers {threads} --out {output.png} 2>&1 | tee -i {log}"
+
+
+# The same of the cuts of a policy: all that were rolled out are inputs, and the verb picks one by their episodes. So no target's name
+# depends on a result, and no choice grows stale.
+rule failures_cut:
+    input:
+        policies=lambda w: [
+            targets.recovered(arm) for arm in exhibits.cuts(w.policy, w.column)
+        ],
+        episodes=lambda w: [
+            targets.episodes(arm, w.column, "")[0]
+            for arm in exhibits.cuts(w.policy, w.column)
+        ],
+    output:
+        png=report(
+            paths.CUT_FAILURES.replace("{sample}", ""),
+            category="Figures",
+            caption="captions/figure.rst",
+            labels={"figure": "failures of a cut {policy} on {column}"},
+        ),
+        pdf=paths.CUT_FAILURES.replace("{sample}", "").replace(".png", ".pdf"),
+    log:
+        "logs/figure/{scale}.failures-cut.{policy}.{column}.log",
+    wildcard_constraints:
+        policy=words(policy for policy, _ in exhibits.failing_cuts()),
+        column=words(config["suites"]),
+    threads: 2
+    resources:
+        **resources_of("failures_cut", targets),
+    params:
+        stage=token("figure", "rollout"),
+        caption=caption("failures-cut"),
+        protocol=lambda w: targets.protocol_json(
+            targets.protocol(exhibits.cuts(w.policy, w.column)[0], "")
+        ),
+    shell:
+        "dtr figure failures --policy {input.policies} --episodes {input.episodes} --protocol {params.protocol:q}"
+        f" {targets.device}"
+        " --workers {threads} --out {output.png} 2>&1 | tee -i {log}"

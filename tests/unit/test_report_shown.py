@@ -23,7 +23,7 @@ from dtr.policies.registry import skeleton
 from dtr.provenance import read_json, sha256_file, write_json
 from dtr.report import gaps
 from dtr.report.cell import read_cell
-from dtr.report.figures.failures import choose
+from dtr.report.figures.failures import among, failures, worst
 from dtr.report.figures.reported import draw as reported_figure
 from dtr.report.figures.strength import draw as strength
 from dtr.report.figures.strength import levels
@@ -189,7 +189,19 @@ def test_failures_are_spread_over_the_tasks() -> None:
         return Episode("s", f"t{task}", task, state, 0, outcome, 9, 3, None, None, "a" * 16, "b" * 16)  # type: ignore[arg-type]
 
     failed = [episode(0, i, "failure") for i in range(9)] + [episode(1, 5, "failure"), episode(2, 0, "success"), episode(3, 1, "error")]
-    assert [(e.task_index, e.init_state) for e in choose(failed, 3)] == [(0, 0), (0, 1), (1, 5)]
+    assert [(e.task_index, e.init_state) for e in failures(failed)[:3]] == [(0, 0), (1, 5), (0, 1)]
+
+
+@pytest.mark.parametrize(
+    ("rates", "which", "said"),
+    [
+        ([0.9, 0.0, 0.3, 0.3], 2, "4 cuts, leaving out 1 without any success"),
+        ([0.0, 0.0], 0, "2 cuts"),
+        ([0.5, 0.25], 1, "2 cuts"),
+    ],
+)
+def test_of_several_cuts_the_worst_that_still_succeeds_is_shown(rates: list[float], which: int, said: str) -> None:
+    assert worst(rates) == which and among(rates) == said
 
 
 def test_failures_are_played_where_the_rollout_was(place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -197,6 +209,8 @@ def test_failures_are_played_where_the_rollout_was(place: Path, tmp_path: Path, 
     words = ["figure", "failures", "--episodes", str(episodes), "--protocol", json.dumps(PROTOCOL.to_dict()), "--policy", "policy"]
     assert cli.run([*words, "--device", "abacus", "--out", str(tmp_path / "failures.png")]) == 2
     assert "--device abacus does not work on" in capsys.readouterr().err
+    assert cli.run([*words, "another", "--out", str(tmp_path / "failures.png")]) == 2
+    assert "as many --episodes as policies; got 2 policies, 1 episode files and a protocol" in capsys.readouterr().err
 
 
 def test_the_page_stands_alone_and_says_what_a_number_rests_on(place: Path, tmp_path: Path) -> None:

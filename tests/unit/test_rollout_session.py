@@ -12,7 +12,7 @@ from rollout_fakes import build_line, orders, walk
 
 from dtr.errors import BadConfig, BadRecord, DiskFull, UnknownName
 from dtr.provenance import cpu_model, digest, write_json
-from dtr.report.figures.failures import elsewhere, last_pictures
+from dtr.report.figures.failures import elsewhere, fill, last_pictures
 from dtr.rollout import video
 from dtr.rollout.agreement import agreement
 from dtr.rollout.engine import Infer
@@ -268,6 +268,17 @@ def test_a_failure_that_ends_otherwise_is_no_picture(tmp_path: Path) -> None:
         last_pictures(session(), jobs, other=False)
     with pytest.raises(BadRecord, match=r"did not end .* its record says failure"):
         last_pictures(session(), orders(tmp_path, ("crash-always",), (0.5,)), other=True)
+
+
+def test_other_failures_are_tried_where_one_ends_otherwise(tmp_path: Path) -> None:
+    jobs = orders(tmp_path, ("plain",), (0.875, -0.5, -0.25, -0.75))  # the first arrives here
+    tried = {most: fill(session(), jobs, True, most, tried=3) for most in (1, 2, 3)}
+    assert {most: ([job.key for job in jobs if job.key in found], played) for most, (found, played) in tried.items()} == {
+        1: ([jobs[1].key], 2),
+        2: ([jobs[1].key, jobs[2].key], 3),
+        3: ([jobs[1].key, jobs[2].key], 3),
+    }
+    assert fill(session(), jobs[1:], False, 2)[1] == 2, "no more than are shown"
 
 
 def test_the_record_of_a_run_says_whether_the_processor_is_another(tmp_path: Path) -> None:

@@ -162,8 +162,9 @@ def test_a_live_sample_is_apart_from_the_full_table(world):
 
 def test_the_report_needs_what_it_shows_and_shares_what_is_there(made):
     """Tables 2, 5 and 7 take Table 1's policies and episodes; an arm that does not run is no job. The control of language brings 4 arms,
-    and 5 that play under 3 instructions; 3 figures are the paper's own."""
+    and 5 that play under 3 instructions; 3 figures are the paper's own; a contact sheet is of cuts."""
     plan = made.plan("--", "results/report.html")
     assert (plan["recover"], plan["compress"], plan["latency"], plan["figure"], plan["failures"]) == (2 + 4, 2, 5, 5 + 3, 1)
+    assert plan["failures_cut"] == 1
     assert plan["page"] == plan["show_page"] == plan["verdict"] == 1 and plan["table"] == 3
     assert "checkpoint" not in plan and plan["rollout"] == 6 + 5 * 3

@@ -128,7 +128,7 @@ def test_sizes_follow_from_a_configuration_upwards():
 def test_whatever_computes_with_a_policy_asks_for_room_and_where_it_is_told_for_a_gpu_all_on_one_node():
     paper, embedded = targets("paper"), targets("embedded")
     wildcards = {"failures": FAILURES, "score": SCORE, "stability": SCORE, "rollout": ROLLOUT}
-    for stage in ("recover", "score", "stability", "canary", "rollout", "latency", "failures"):
+    for stage in ("recover", "score", "stability", "canary", "rollout", "latency", "failures", "failures_cut"):
         large, small = (asked(stage, of, wildcards.get(stage, ROLLOUT)) for of in (paper, embedded))
         assert large["gpu"] in (1, 4) and large["nodes"] == 1 and large["mem_mb"] > 30_000, stage
         assert set(small) == {"mem_mb", "runtime"} and small["mem_mb"] < 10_000, stage

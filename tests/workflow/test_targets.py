@@ -179,6 +179,10 @@ def test_figures_and_claims_take_what_runs(smoke):
     assert len(exhibits.files("curves")) == len(set(exhibits.files("curves"))) == 9  # seven arms of Table 1, two more of Table 2
     assert exhibits.files("scores-openvla_oft") == ["artifacts/smoke/openvla_oft/scores/four/gateprobe.json"]
     assert exhibits.failing() == [("table1", "openvla_oft.baseline", "object")]
+    assert exhibits.failing_cuts() == [("openvla_oft", "object")]
+    assert "results/smoke/figures/failures-cut.openvla_oft.object.png" in exhibits.drawn()
+    cuts = [arm.cut for arm in exhibits.cuts("openvla_oft", "object")]
+    assert len(cuts) == 8 and "none" not in cuts and cuts[0] == "vision-half"
     claimed = exhibits.claimed()
     assert "results/smoke/cells/table2/openvla_oft.half.language.mlp.average.json" in claimed
     assert "results/smoke/cells/table5/openvla_oft.ends.language.task_speedup.json" in claimed

@@ -7,7 +7,8 @@ tasks      per-task heat map                                  cells of average
 costs      where parameters and FLOPs lie                     cost records
 strength   success against perturbation strength              cells of perturbed suites (table 6)
 reported   the paper's figure, by its own numbers              one file of results/reported
-failures   contact sheet of failures                          a recovered policy, its episodes, their protocol
+failures   contact sheet of failures                          a recovered policy, its episodes, their protocol; of several the worst
+                                                              that still succeeds sometimes
 language_pressure   success and following by instruction      language_pressure.csv
 """
 
@@ -30,8 +31,8 @@ def add_parser(verbs: Any) -> None:
     )
     p.add_argument("figure", choices=FIGURES, help="which one")
     p.add_argument("--files", type=Path, nargs="+", default=[], help="what it is drawn from")
-    p.add_argument("--policy", type=Path, help="failures: the policy file")
-    p.add_argument("--episodes", type=Path, help="failures: its episodes of one suite")
+    p.add_argument("--policy", type=Path, nargs="+", default=[], help="failures: the policy file, or several")
+    p.add_argument("--episodes", type=Path, nargs="+", default=[], help="failures: the episodes of each policy on one suite")
     p.add_argument("--protocol", help="failures: their protocol, JSON or the path of a JSON file")
     p.add_argument("--workers", type=int, default=1, help="failures: simulator processes (default 1)")
     p.add_argument("--device", default="cpu", help="failures: where the policy runs: cpu or cuda; as for its rollout")
@@ -49,8 +50,9 @@ def run(args: argparse.Namespace) -> None:
     if args.figure == "failures":
         from dtr.rollout.protocol import Protocol
 
-        if args.policy is None or args.episodes is None or args.protocol is None:
-            raise BadConfig("the figure failures needs --policy, --episodes and --protocol.")
+        if not args.policy or args.protocol is None or len(args.policy) != len(args.episodes):
+            given = f"{len(args.policy)} policies, {len(args.episodes)} episode files and {'a' if args.protocol else 'no'} protocol"
+            raise BadConfig(f"the figure failures needs --protocol, --policy, and as many --episodes as policies; got {given}.")
         drawn = module.draw(args.policy, args.episodes, Protocol.read(args.protocol), args.workers, args.device)
     elif not args.files:
         raise BadConfig(f"the figure {args.figure} needs --files; `dtr figure --help` says which.")

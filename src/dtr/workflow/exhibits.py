@@ -4,6 +4,7 @@ scores-<policy>    curves   frontier   tasks   costs            results/<scale>/
 strength                                                        where a table shows a category of perturbations
 reported-figure2   reported-figure3   reported-figure4          the paper's own numbers, of what is not run
 failures.<table>.<row>.<column>                                 of the first arm of each policy, on the last suite
+failures-cut.<policy>.<column>                                  of its cut arms, of which the verb picks one by their episodes
 """
 
 from __future__ import annotations
@@ -91,9 +92,9 @@ class Exhibits:
         """The PNG of every figure."""
         t = self.targets
         named = [paths.FIGURE.format(scale=t.scale, sample="", figure=figure) for figure in self.figures()]
-        return named + [
-            paths.FAILURES.format(scale=t.scale, sample="", table=table, row=row, column=column) for table, row, column in self.failing()
-        ]
+        sheets = [(paths.FAILURES, {"table": table, "row": row, "column": column}) for table, row, column in self.failing()]
+        sheets += [(paths.CUT_FAILURES, {"policy": policy, "column": column}) for policy, column in self.failing_cuts()]
+        return named + [sheet.format(scale=t.scale, sample="", **fields) for sheet, fields in sheets]
 
     def failing(self) -> list[tuple[str, str, str]]:
         """(table, row, column) of the contact sheets: every policy's undropped arm on the last suite, which is the hardest."""
@@ -103,6 +104,17 @@ class Exhibits:
             if last in t.columns(table):
                 first.setdefault(arm.policy, (table, arm.row, last))
         return list(first.values())
+
+    def failing_cuts(self) -> list[tuple[str, str]]:
+        """(policy, column) of the contact sheets of cuts. Which arm it is of no path says, since only its episodes tell."""
+        played = {self.targets.arm(table, row).policy: column for table, row, column in self.failing()}
+        return [(policy, column) for policy, column in played.items() if self.cuts(policy, column)]
+
+    def cuts(self, policy: str, column: str) -> list[Arm]:
+        """The cut arms of a policy that were recovered by training and play a suite under one protocol: under two no rates compare."""
+        t = self.targets
+        arms = [arm for table, arm in self.arms() if (arm.policy, arm.method) == (policy, "-") and column in t.columns(table)]
+        return [arm for arm in arms if arm.cut != "none" and t.protocol(arm, "") == t.protocol(arms[0], "")]
 
     def claims(self) -> list[Claim]:
         """The claims of the sheet."""

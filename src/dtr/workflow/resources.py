@@ -30,7 +30,7 @@ from dtr.workflow.sizes import CAMERAS, Size, depths, size_of_model
 from dtr.workflow.targets import Targets
 
 TRAINS = frozenset({"checkpoint", "recover"})
-ON_GPU = TRAINS | {"score", "stability", "canary", "rollout", "latency", "failures"}
+ON_GPU = TRAINS | {"score", "stability", "canary", "rollout", "latency", "failures", "failures_cut"}
 SAFETY = 2.0
 START_S = 600.0
 """Imports over a network, a cold file system, loading."""
@@ -219,6 +219,18 @@ def failures_s(targets: Targets, w: Wildcards, threads: int, rate: float) -> flo
     return 12 * episode_s(protocol, size_of(targets, arm.policy, arm.cut), threads, rate)
 
 
+def cut_failures_mb(targets: Targets, w: Wildcards, threads: int) -> float:
+    """As a rollout; which arm it is of is not known yet, and none is larger than the undropped one."""
+    return weights_mb(size_of(targets, w.policy)) + 2 * threads * SIMULATOR_MB
+
+
+def cut_failures_s(targets: Targets, w: Wildcards, threads: int, rate: float) -> float:
+    """A dozen episodes, played once more."""
+    arm = next(arm for arms in targets.sheets.values() for arm in arms if arm.policy == w.policy)
+    protocol = json.loads(targets.protocol_json(targets.protocol(arm, "")))
+    return 12 * episode_s(protocol, size_of(targets, w.policy), threads, rate)
+
+
 def episode_s(protocol: Mapping[str, Any], size: Size, threads: int, rate: float) -> float:
     """One episode of those that run at a time."""
     inference = max(size.flops / rate, FLOAT * size.parameters / GPU_BYTES)
@@ -247,5 +259,6 @@ STAGES: dict[str, tuple[Callable[[Targets, Wildcards, int], float], Callable[[Ta
     "canary": (rollout_mb, canary_s),
     "rollout": (rollout_mb, rollout_s),
     "failures": (failures_mb, failures_s),
+    "failures_cut": (cut_failures_mb, cut_failures_s),
 }
 """Stage -> megabytes and seconds of work of one job."""

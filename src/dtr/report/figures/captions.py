@@ -6,12 +6,14 @@ CAPTIONS = {
     "frontier": "Success after recovery against the FLOPs that are kept, with 95 % Clopper-Pearson intervals (noise of evaluation only). "
     "Hollow: the paper's numbers, of another scale. The axis leaves out what is empty.",
     "tasks": "Successes of every arm on every task. An average hides which tasks were lost.",
-    "scores": "Importance of every block by every metric that was scored, each divided by its component's largest score. Bars: mean over "
-    "the calibration samples with one standard error. On grey: the half of the component that would go first. Crossed blocks are dead: no "
-    "action depends on them, so dropping them is free and shows nothing.",
+    "scores": "Importance of every block by every metric that was scored, each divided by its component's largest score. Mean over "
+    "the calibration samples with one standard error. Marks instead of bars: a logarithmic axis, since a linear one would hide a score "
+    "that differs from 0 by more than its standard error (symlog where scores have both signs: linear between dotted lines, within which "
+    "none does). On grey: the half of the component that would go first. Crossed blocks are dead: no action depends on them, so dropping "
+    "them is free and shows nothing.",
     "curves": "Loss on held-out demonstrations over the steps of recovery. A low loss is no success rate: compare with the table.",
     "strength": "Success against the level of each perturbation, with 95 % Clopper-Pearson intervals (noise of evaluation only). Levels of "
-    "different categories are not comparable.",
+    "different categories are not comparable, and arms are drawn side by side.",
     "reported": "The paper's own numbers. Nothing of it was run here: the real robot's data are not public (Figures 2 and 3), RoboTwin "
     "needs an environment of its own (Figure 4, docs/robotwin.md). A question mark is a number that is not known to us.",
     "costs": "Where parameters and FLOPs lie, by component and cut: what a component costs bounds what dropping it can save. "
@@ -21,6 +23,8 @@ CAPTIONS = {
     "star: differs from the undropped policy on the same initial states, of the same data where there is one (exact McNemar, p below 0.05, "
     "not corrected).",
     "failures": "Last pictures of failed episodes, spread over the tasks, played once more.",
+    "failures-cut": "How a cut policy fails: last pictures of failed episodes, spread over the tasks, played once more. Of all cuts of the "
+    "policy it is the one with the lowest success rate on this suite above 0, or one of rate 0 where no cut succeeds.",
 }
 
 SETS = {
@@ -33,5 +37,6 @@ SETS = {
 
 
 def caption(name: str) -> str:
-    """The caption of a figure by its file's name: `scores-pi05`, `failures.table1.pi05.baseline.long`."""
-    return CAPTIONS[name.split("-")[0].split(".")[0]]
+    """The caption of a figure by its file's name: `scores-pi05`, `failures-cut.pi05.long`."""
+    kind = name.split(".")[0]
+    return CAPTIONS[kind if kind in CAPTIONS else kind.split("-")[0]]
