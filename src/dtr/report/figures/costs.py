@@ -16,7 +16,8 @@ COMPONENTS = ("vision", "language", "action", "other")
 def draw(files: Sequence[Path]) -> Figure:
     """From cost records; a cut's name is its folder's."""
     records = [(path.parent.name, read_record(path, "cost")) for path in files]
-    policies = {record["policy"] for _, record in records}
+    policies = list(dict.fromkeys(record["policy"] for _, record in records))
+    records.sort(key=lambda found: policies.index(found[1]["policy"]))
     figure = new_figure(7.2, 1.1 + 0.24 * len(records))
     axes = figure.subplots(1, 2, sharey=True)
     labels = [cut if len(policies) == 1 else f"{record['policy']}  {cut}" for cut, record in records]
@@ -29,9 +30,9 @@ def draw(files: Sequence[Path]) -> Figure:
             left = [a + b for a, b in zip(left, widths, strict=True)]
         ax.set_xlabel(f"{'FLOPs' if amount == 'flops' else amount} kept, % of the undropped policy")
         ax.set_xlim(0, 100)
+        ax.set_ylim(len(records) - 0.4, -0.6)
         ax.grid(visible=False, axis="y")
     axes[0].set_yticks(range(len(records)), labels, fontsize=7)
-    axes[0].invert_yaxis()
     handles, names = axes[0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside upper center", ncols=len(COMPONENTS))
     return figure

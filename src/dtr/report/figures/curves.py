@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,8 +13,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
 from dtr.policies.file import read_header
-from dtr.report.figures.style import COLOUR, DASHES, new_figure
+from dtr.report.figures.style import COLOUR, DASHES, MARKER, new_figure
 
+FILLS = ("full", "none", "left", "bottom")
+"""A mark has its component's shape; where a component's dashes are used up, they begin again with another fill. So grey print tells all."""
 LINE = 0.16
 """Inches of height of a line of the legend: beside the panel, one cut a line, since curves fill the panel and names are long."""
 
@@ -28,22 +31,43 @@ def draw(files: Sequence[Path]) -> Figure:
     figure = new_figure(4.4 * max(1, len(panels)), max(3.2, 0.6 + LINE * lines))
     for ax, (policy, arms) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
         seen: Counter[str] = Counter()
-        for cut, curve in arms:
+        for place, (cut, curve) in enumerate(arms):
             component = cut.split("-")[0].split(".")[0]
-            colour, dashes = COLOUR.get(component, COLOUR["-"]), DASHES[seen[component] % len(DASHES)]
-            seen[component] += 1
             points = measured(curve)
-            look = {"label": name(cut, curve), "color": colour, "linestyle": dashes, "linewidth": 1.2}
-            ax.plot([x for x, _ in points], [y for _, y in points], **look)
+            look = looks(component if component in COLOUR else "-", seen[component], place, len(points))
+            seen[component] += 1
+            ax.plot([x for x, _ in points], [y for _, y in points], label=name(cut, curve), **look)
         ax.set_title(policy)
-        ax.set_yscale("log")
-        for axis in (ax.yaxis.set_major_formatter, ax.yaxis.set_minor_formatter):
-            axis(FuncFormatter(lambda y, _: f"{y:.3g}"))
-        ax.tick_params(axis="y", which="minor", labelsize=6)
+        label_losses(ax, [y for _, curve in arms for _, y in measured(curve)])
         ax.set_xlabel("step of recovery")
         ax.set_ylabel("loss on held-out demonstrations")
-        ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), borderaxespad=0.2, title="cut", title_fontsize=7, alignment="left")
+        ax.legend(
+            loc="upper left", bbox_to_anchor=(1.0, 1.0), borderaxespad=0.2, handlelength=4, title="cut", title_fontsize=7, alignment="left"
+        )
     return figure
+
+
+def looks(component: str, k: int, place: int, points: int) -> dict[str, Any]:
+    """Line and marks of the k-th arm of a component: about five marks, elsewhere on the arm of the next place."""
+    marks = {"marker": MARKER[component], "markersize": 3.5, "markeredgewidth": 0.6, "fillstyle": FILLS[k // len(DASHES) % len(FILLS)]}
+    every = max(1, points // 5)
+    return {
+        "color": COLOUR[component],
+        "linestyle": DASHES[k % len(DASHES)],
+        "linewidth": 1.0,
+        "markevery": (3 * place % every, every),
+    } | marks
+
+
+def label_losses(ax: Any, losses: Sequence[float]) -> None:
+    """A logarithmic axis with as many of its numbers written out as have room: all below one decade, then 2 and 5, then the powers."""
+    ax.set_yscale("log")
+    above = [loss for loss in losses if loss > 0]
+    decades = math.log10(max(above) / min(above)) if above else 0.0
+    written = "123456789" if decades <= 1 else "125" if decades <= 2 else "1"
+    for axis in (ax.yaxis.set_major_formatter, ax.yaxis.set_minor_formatter):
+        axis(FuncFormatter(lambda y, _: f"{y:.3g}" if f"{y:e}"[0] in written else ""))
+    ax.tick_params(axis="y", which="minor", labelsize=6)
 
 
 def measured(curve: Sequence[dict[str, Any]]) -> list[tuple[int, float]]:

@@ -2,7 +2,7 @@
 
 A name of w x h points (1/72 inch) is tried on rings around its point p. Of all its boxes b the cheapest is taken,
 
-    cost(b) = |b - p| + 1000 [b on a name, a mark or the edge] + 100 [line through a name or line, b on a line] + 60 [line on a mark],
+    cost(b) = |b - p| + 1000 [b on a name, a mark or the edge] + 300 [line through a name or line, b on a line] + 60 [line on a mark],
 
 greedily in several orders, then twice again each while the others stay; of the orders the cheapest is kept. Lengths are of paper, not of
 pixels: what is placed for one resolution holds for every other one.
@@ -20,7 +20,7 @@ from matplotlib.transforms import Bbox
 
 from dtr.report.figures.style import measured
 
-BLOCKED, CROSSED, TOUCHED = 1000.0, 100.0, 60.0
+BLOCKED, CROSSED, TOUCHED = 1000.0, 300.0, 60.0
 RINGS = (*range(7, 40, 4), *range(40, 200, 8))
 ANGLES = [math.radians(a) for a in (180, *(180 + s * a for a in range(15, 181, 15) for s in (1, -1)))][:-1]
 BESIDE, LEVEL, ROOM, ROUNDS = 8.0, 2.5, 1.2, 3
@@ -150,6 +150,8 @@ def cost(
     name: Name, box: Box, others: Sequence[Box], lines: Sequence[Line], blocks: Sequence[Box], edge: Box, limit: float = math.inf
 ) -> float:
     """What a box costs beside its distance; not counted further than `limit`."""
+    if limit <= BLOCKED and (not inside(box, edge) or any(overlap(box, b) for b in (*others, *blocks))):
+        return BLOCKED
     total = BLOCKED * (sum(overlap(box, b) for b in (*others, *blocks)) + (not inside(box, edge)))
     if total >= limit:
         return total

@@ -23,6 +23,8 @@ LOOK = {"right": (CYCLE[0], "o"), "blank": (CYCLE[7], "s"), "swapped": (CYCLE[1]
 PLACES = {("right", "success"): -0.27, ("blank", "success"): -0.09, ("swapped", "success"): 0.09, ("swapped", "followed"): 0.27}
 """What is drawn of an arm, and how far from the middle of its place."""
 SIGNIFICANT = 0.05
+ROOM = 380.0
+"""Letters of one point that fit side by side under a panel: its width in points over that of a letter."""
 
 Line = Mapping[str, str]
 
@@ -38,8 +40,10 @@ def draw(files: Sequence[Path]) -> Figure:
     grid = figure.subplots((len(sets) + 1) // 2, min(2, len(sets)), sharey=True, squeeze=False)
     for ax in grid.flat[len(sets) :]:
         ax.set_visible(False)
+    longest = max(len(word) for line in lines for word in line["setting"].split())
+    fontsize = min(8.0, ROOM / (longest * max(map(len, rows.values()))))
     for ax, name in zip(grid.flat, sets, strict=False):
-        panel(ax, SETS.get(name, name), rows[name], [line for line in lines if line["set"] == name])
+        panel(ax, SETS.get(name, name), rows[name], [line for line in lines if line["set"] == name], fontsize)
     for ax in grid[:, 0]:
         ax.set_ylabel("episodes, %")
     handles = [Line2D([], [], color=c, marker=m, linestyle="", label=f"{said} instruction: success") for said, (c, m) in LOOK.items()]
@@ -61,7 +65,7 @@ def read(path: Path) -> list[dict[str, str]]:
     return lines
 
 
-def panel(ax: Any, title: str, rows: Sequence[str], lines: Sequence[Line]) -> None:
+def panel(ax: Any, title: str, rows: Sequence[str], lines: Sequence[Line], fontsize: float) -> None:
     """One set of tasks."""
     for line in lines:
         if line["status"] != "run":
@@ -75,7 +79,7 @@ def panel(ax: Any, title: str, rows: Sequence[str], lines: Sequence[Line]) -> No
             ax.text(x, 50, "not run", rotation=90, ha="center", va="center", color="#777777")
         if x:
             ax.axvline(x - 0.5, color="#dddddd", linewidth=0.5)
-    ax.set_xticks(range(len(rows)), [label(row, lines) for row in rows])
+    ax.set_xticks(range(len(rows)), [label(row, lines) for row in rows], fontsize=fontsize)
     ax.tick_params(axis="x", length=0)
     ax.grid(visible=False, axis="x")
     ax.set_xlim(-0.5, len(rows) - 0.5)

@@ -17,6 +17,8 @@ from dtr.report.reported import read_reported
 
 TITLES = {"figure2": "Figure 2: real robot", "figure3": "Figure 3: real robot, shifted", "figure4": "Figure 4: RoboTwin 2.0"}
 WIDTH = 0.8
+HATCHES = ("///", "...", "\\\\\\", "xxx", "---", "ooo", "+++", "|||")
+"""By arm, so that print in black and white tells them apart."""
 
 
 def draw(files: Sequence[Path]) -> Figure:
@@ -33,10 +35,12 @@ def draw(files: Sequence[Path]) -> Figure:
         for x, column in enumerate(columns):
             place, known = x + (k - (len(arms) - 1) / 2) * bar, percent.get((row, column))
             height = float(known) if known else 0.0
-            ax.bar(place, height, bar * 0.9, fill=False, edgecolor=CYCLE[k], hatch="///", label=arm if x == 0 else None)
-            ax.text(place, height + 1, f"{height:g}" if known else "?", ha="center", fontsize=7, color=CYCLE[k])
+            colour, hatch = CYCLE[k % len(CYCLE)], HATCHES[k % len(HATCHES)]
+            ax.bar(place, height, bar * 0.9, facecolor="white", edgecolor=colour, hatch=hatch, label=arm if x == 0 else None)
+            ax.text(place, height + 1, f"{height:g}" if known else "?", ha="center", fontsize=7, color=colour)
     ax.set_xticks(range(len(columns)), [column.replace("_", " ") for column in columns])
-    ax.set_ylim(0, 100)
+    ax.grid(visible=False, axis="x")
+    ax.set_ylim(0, 106)  # room for the number over a bar of 100
     ax.set_ylabel("success, %")
     ax.set_title(f"{TITLES.get(files[0].stem, files[0].stem)} - REPORTED by the paper, not run here")
     figure.legend(loc="outside lower center", ncols=len(arms))

@@ -19,6 +19,8 @@ from dtr.sim.perturbations.variant import split
 from dtr.stats.proportion import clopper_pearson
 
 COLUMNS = 4
+APART = 0.12
+"""Levels from one arm's marks to the next, which else hide each other where the arms are equal."""
 MARKERS = tuple(MARKER.values())
 
 
@@ -47,7 +49,7 @@ def draw(files: Sequence[Path]) -> Figure:
             rates = [points[x][0] / points[x][1] for x in xs]
             bounds = [clopper_pearson(*points[x]) for x in xs]
             low, high = ([100 * abs(rate - getattr(b, end)) for rate, b in zip(rates, bounds, strict=True)] for end in ("low", "high"))
-            shifted = [x + 0.06 * (k - (len(arms) - 1) / 2) for x in xs]
+            shifted = [x + APART * (k - (len(arms) - 1) / 2) for x in xs]
             look: dict[str, Any] = {
                 "color": CYCLE[k % len(CYCLE)],
                 "linestyle": DASHES[k % len(DASHES)],
@@ -57,11 +59,17 @@ def draw(files: Sequence[Path]) -> Figure:
         ax.set_title(category)
         ax.set_xticks(range(1, 6))
         ax.set_ylim(-3, 103)
-    figure.supxlabel("level of the perturbation", fontsize=8)
+    figure.supxlabel(f"level of the perturbation ({episodes(lines)} a mark)", fontsize=8)
     figure.supylabel("success, %", fontsize=8)
     handles = {text: handle for ax in panels for handle, text in zip(*ax.get_legend_handles_labels(), strict=True)}
     figure.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=min(3, len(handles)))
     return figure
+
+
+def episodes(lines: Mapping[str, Mapping[str, Mapping[int, tuple[int, int]]]]) -> str:
+    """How many episodes a mark is of, without which its interval says little."""
+    sizes = sorted({n for arms in lines.values() for points in arms.values() for _, n in points.values()})
+    return f"{sizes[0]} episodes" if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]} episodes"
 
 
 def names_of(cells: Sequence[Mapping[str, Any]]) -> dict[str, str]:

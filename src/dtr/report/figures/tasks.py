@@ -20,6 +20,8 @@ ORDER = ("spatial", "object", "goal", "long")
 def draw(files: Sequence[Path]) -> Figure:
     """From cells of `average`, one a row."""
     cells = [read_cell(path) for path in files]
+    models = list(dict.fromkeys(cell["model"] for cell in cells))
+    cells.sort(key=lambda cell: models.index(cell["model"]))
     columns = sorted(dict.fromkeys(key for cell in cells for key in counts(cell)), key=lambda key: place(key[0]))
     table = [counts(cell) for cell in cells]
     rates = np.array(
@@ -29,20 +31,29 @@ def draw(files: Sequence[Path]) -> Figure:
     ax = figure.subplots()
     image = ax.imshow(100 * rates, cmap="cividis", vmin=0, vmax=100, aspect="auto")
     ax.grid(visible=False)
+    sizes = {n for row in table for _, n in row.values()}
     for i, row in enumerate(table):
         for j, key in enumerate(columns):
             if key in row:
                 colour = "black" if rates[i, j] > 0.55 else "white"
-                ax.text(j, i, str(row[key][0]), ha="center", va="center", fontsize=6, color=colour)
+                k, n = row[key]
+                ax.text(
+                    j, i, f"{k}" if len(sizes) == 1 else f"{k}/{n}", ha="center", va="center", fontsize=6 if n < 100 else 5, color=colour
+                )
     ax.set_xticks(
-        range(len(columns)), [f"{short(suite)}: {short_task(task)}" for suite, task in columns], rotation=60, ha="right", fontsize=6
+        range(len(columns)),
+        [f"{short(suite)}: {short_task(task)}" for suite, task in columns],
+        rotation=60,
+        ha="right",
+        rotation_mode="anchor",
+        fontsize=6,
     )
     ax.set_yticks(range(len(cells)), [name(cell) for cell in cells], fontsize=7)
     suites = [suite for suite, _ in columns]
     for j in (j for j in range(1, len(suites)) if suites[j] != suites[j - 1]):
         ax.axvline(j - 0.5, color="white", linewidth=2)
-    n = max(n for row in table for _, n in row.values())
-    figure.colorbar(image, ax=ax, label=f"success, % (in the field: successes of {n})", pad=0.01)
+    said = f"successes of {max(sizes)}" if len(sizes) == 1 else "successes/episodes"
+    figure.colorbar(image, ax=ax, label=f"success, % (in the field: {said})", pad=0.01)
     return figure
 
 
