@@ -1,8 +1,9 @@
 """Score profiles: what every metric says of every block, one line of panels a metric, one panel a stack of blocks.
 
 Metrics have different units, and blocks are ranked within a component, so each profile is divided by its component's largest score (in
-absolute value). Bars: mean over the calibration samples, with one standard error. On grey: the half of the component's blocks that would go
-first, dead ones among them. Crossed: dead, no action depends on them.
+absolute value). Bars: mean over the calibration samples, with one standard error; marks instead of bars on an axis that is not linear
+(dtr.report.figures.score_axis), where a length means nothing. On grey: the half of the component's blocks that would go first, dead ones
+among them. Crossed: dead, no action depends on them.
 """
 
 from __future__ import annotations
@@ -16,10 +17,12 @@ from matplotlib.figure import Figure
 from dtr.dropping.scores import Score, read_score
 from dtr.dropping.selection import depths_of, least
 from dtr.errors import BadRecord
-from dtr.report.figures.style import COLOUR, new_figure
+from dtr.report.figures.score_axis import Axis, axis_of
+from dtr.report.figures.style import COLOUR, MARKER, new_figure
 
 COMPONENTS = ("vision", "language", "action")
-GOES = "#d9d9d9"
+GOES, PALE = "#d9d9d9", 0.4
+"""The grey of what goes first, and the opacity of a dead block's bar, on which the cross is to be seen."""
 FEW = 13
 """Blocks of a stack that are numbered one by one."""
 
@@ -30,18 +33,18 @@ def draw(files: Sequence[Path]) -> Figure:
     if len({score.weights for score in scores}) != 1:
         raise BadRecord(f"expected scores of one policy file, got those of {len({score.weights for score in scores})}: choose --files.")
     stacks = stacks_of(scores[0].blocks)
-    figure = new_figure(7.2, 0.8 + 0.62 * len(scores))
+    scales = [axis_of(shares(score)) for score in scores]
+    heights = [scale.height for scale in scales]
+    figure = new_figure(7.2, 0.8 + sum(heights))
     widths = [max(3, len(blocks)) for blocks in stacks.values()]
-    grid = figure.subplots(len(scores), len(stacks), sharex="col", squeeze=False, width_ratios=widths)
-    for line, score in zip(grid, scores, strict=True):
-        low, high = 0.0, 1.0
+    grid = figure.subplots(len(scores), len(stacks), sharex="col", squeeze=False, width_ratios=widths, height_ratios=heights)
+    for line, score, scale in zip(grid, scores, scales, strict=True):
         for ax, names in zip(line, stacks.values(), strict=True):
-            low, high = reach(profile(ax, score, names), low, high)
-        for ax in line:
-            ax.set_ylim(1.08 * low, 1.08 * high)
-            ax.set_yticks([0, 1] if low > -0.5 else [-1, 0, 1], ["0", "1"] if low > -0.5 else ["-1", "0", "1"], fontsize=6)
+            scale.set(ax)
+            profile(ax, score, names, scale)
             ax.tick_params(axis="y", labelleft=ax is line[0])
-        line[0].set_ylabel(score.metric.replace("_", "\n"), rotation=0, ha="right", va="center", fontsize=7)
+        said = score.metric.replace("_", "\n") + ("" if scale.kind == "linear" else f"\n({scale.kind})")
+        line[0].set_ylabel(said, rotation=0, ha="right", va="center", fontsize=7)
     for ax, (stack, names) in zip(grid[0], stacks.items(), strict=True):
         ax.set_title(stack)
         positions = [number(name) for name in names]
@@ -52,30 +55,41 @@ def draw(files: Sequence[Path]) -> Figure:
     return figure
 
 
-def profile(ax: Any, score: Score, names: Sequence[str]) -> tuple[float, float]:
-    """One metric on one stack; the lowest and highest end of a bar or its error."""
+def profile(ax: Any, score: Score, names: Sequence[str], scale: Axis) -> None:
+    """One metric on one stack."""
     component = names[0].split(".")[0]
     stacks = depths_of(score)[component]
-    order = score.order(component)
-    whole = max(abs(score.blocks[name].score) for name in order) or 1.0
-    first, ends = set(least(stacks, score.blocks, len(order) // 2)), [0.0]
+    order, whole = score.order(component), greatest(score, component)
+    first = set(least(stacks, score.blocks, len(order) // 2))
     ax.grid(visible=False, axis="x")
     for name in names:
         block, place = score.blocks[name], (number(name) - 0.5, number(name) + 0.5)
         y, error = block.score / whole, block.standard_error / whole
-        ends += [y - error, y + error]
         if name in first:
             ax.axvspan(*place, facecolor=GOES, linewidth=0)
-        ax.bar(number(name), y, width=0.7, color=COLOUR[component], yerr=error or None, error_kw={"elinewidth": 0.7, "ecolor": "#222222"})
+        bars = {"elinewidth": 0.7, "ecolor": "#222222"}
+        if scale.kind == "linear":
+            ax.bar(number(name), y, width=0.7, color=COLOUR[component], alpha=PALE if block.dead else 1, yerr=error or None, error_kw=bars)
+        elif y or not block.dead:
+            ax.errorbar(
+                number(name), y, error or None, color=COLOUR[component], marker=MARKER[component], markersize=3, linestyle="", **bars
+            )
         if block.dead:
-            ax.axvspan(*place, facecolor="none", edgecolor="#777777", hatch="xxxx", linewidth=0)
-    ax.axhline(0, color="#222222", linewidth=0.5)
-    return min(ends), max(ends)
+            ax.axvspan(*place, facecolor="none", edgecolor="#555555", hatch="xxxx", linewidth=0)
+    if scale.kind != "log":
+        ax.axhline(0, color="#222222", linewidth=0.5)
 
 
-def reach(ends: tuple[float, float], low: float, high: float) -> tuple[float, float]:
-    """The range that holds both, of errors not more than another height on either side: a larger one runs out of its panel."""
-    return max(-2.0, min(low, ends[0])), min(2.0, max(high, ends[1]))
+def greatest(score: Score, component: str) -> float:
+    """The largest score of a component, in absolute value."""
+    return max(abs(score.blocks[name].score) for name in score.order(component)) or 1.0
+
+
+def shares(score: Score) -> list[tuple[float, float]]:
+    """(score, standard error) of every live block in parts of its component's greatest."""
+    whole = {component: greatest(score, component) for component in depths_of(score)}
+    live = [(block, whole[name.split(".")[0]]) for name, block in score.blocks.items() if not block.dead]
+    return [(block.score / most, block.standard_error / most) for block, most in live]
 
 
 def stacks_of(blocks: Mapping[str, Any]) -> dict[str, list[str]]:
