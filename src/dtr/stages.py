@@ -48,7 +48,7 @@ STAGES = {
     "table": Stage(3, NUMBERS),
     "verdict": Stage(3, (*NUMBERS, "scipy")),
     "pressure": Stage(2, (*NUMBERS, "scipy")),
-    "figure": Stage(2, (*NUMBERS, "scipy", "matplotlib")),
+    "figure": Stage(3, (*NUMBERS, "scipy", "matplotlib")),
     "report": Stage(3, (*NUMBERS, "jinja2")),
 }
 
