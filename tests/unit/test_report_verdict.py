@@ -16,7 +16,7 @@ from dtr.errors import BadConfig, BadRecord
 from dtr.provenance import write_json
 from dtr.report.claims import RATIOS, Claim, read_claims
 from dtr.report.evidence import beside, of_blocks, of_ratio
-from dtr.report.judged import markdown
+from dtr.report.judged import by_task, markdown
 from dtr.report.ours import of_cells
 from dtr.report.reported import read_reported
 from dtr.report.theirs import of_paper
@@ -85,6 +85,18 @@ def test_our_cells_by_hand() -> None:
     interval = paired_difference(Paired(3, 17, 0, 0))
     assert (found.low, found.high) == (interval.low, interval.high) and found.p == pytest.approx(2 / 2**17)
     assert found.noise == "evaluation" and found.bootstrap_low is not None and 0.5 < found.bootstrap_low < 0.85
+
+
+def test_a_difference_on_one_task_is_called_so() -> None:
+    """27 episodes lost of 200, all of one task: worse, on these tasks; two seeds are counted together."""
+    base = cell({seed: dict.fromkeys("abcd", "1" * 50) for seed in "01"})
+    arm = cell({seed: dict.fromkeys("abc", "1" * 50) | {"d": "0" * 27 + "1" * 23} for seed in "01"})
+    one, two = ({**found, "outcomes": {"s": {"0": found["outcomes"]["s"]["0"]}}} for found in (arm, base))
+    for found in (of_cells(claim("less"), one, two), of_cells(claim("less"), arm, base)):
+        assert (found.verdict, found.tasks, found.tasks_better, found.tasks_worse, found.tasks_p) == ("holds", 4, 0, 1, 1.0)
+        assert "better on 0, worse on 1 of 4 tasks (sign flips p 1)" in markdown([(claim("less"), found, found)], "embedded")
+    assert by_task(of_cells(claim(), base, base)) == ""
+    assert of_cells(claim("less", column="robot-language"), *contrasted()).tasks is None
 
 
 @pytest.mark.parametrize(

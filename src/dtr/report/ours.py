@@ -8,11 +8,13 @@ difference that could have been shown, which cover evaluation alone, are left ou
 
 from __future__ import annotations
 
+from typing import Any
+
 from dtr.report.claims import Claim
 from dtr.report.differences import Cell, Difference, contrast, pairs_by_task, single
 from dtr.report.evidence import EVALUATION, Evidence
 from dtr.sim.perturbations.variant import split
-from dtr.stats import Interval, Seeds, over_seeds
+from dtr.stats import Interval, Seeds, Tasks, over_seeds
 
 OWN = "under this project's own perturbations in LIBERO-Plus's categories, not LIBERO-Plus's assets and tasks"
 
@@ -45,7 +47,13 @@ def of_cells(claim: Claim, *cells: Cell) -> Evidence:
         noise=EVALUATION if seeds is None else f"{EVALUATION} and training ({seeds.count} seeds)",
         why="; ".join(text for text in (at_edge, perturbed(cells[0])) if text),
         **covering(d, seeds),
+        **({f"tasks{key}": value for key, value in counted(d.tasks).items()} if d.tasks else {}),
     )
+
+
+def counted(tasks: Tasks) -> dict[str, Any]:
+    """The fields of a line."""
+    return {"": tasks.count, "_better": tasks.better, "_worse": tasks.worse, "_p": tasks.p}
 
 
 def covering(d: Difference, seeds: Seeds | None) -> dict[str, float | None]:

@@ -5,6 +5,7 @@ One line a claim in verdicts.csv (fractions) and verdicts.md (percent; dtr.repor
     verdict rate other_rate n difference low high p test      at this scale
     bootstrap_low bootstrap_high detectable                   with one training seed
     between_seeds training_sd                                 with several: the spread of d seen, and the part of it that is training's
+    tasks tasks_better tasks_worse tasks_p                    on how many tasks d shows (dtr.stats.tasks)
     ratio noise why
     paper_...                                                 the same of the paper's numbers
 """
