@@ -191,6 +191,32 @@ def test_ratios_and_blocks_are_read_off() -> None:
     assert of_paper(claim("same_blocks"), 0.922, 0.922).verdict == "holds" != of_paper(claim("same_blocks"), 0.92, 0.9).verdict
 
 
+@pytest.mark.parametrize(("column", "decided"), [("size", False), ("flops", False), ("memory_gib", False), ("action_speedup", True)])
+def test_shares_of_a_policy_of_other_shapes_tell_nothing(column: str, decided: bool) -> None:
+    """A narrow policy has relatively more embeddings: no evidence against what the paper counts of 7 B."""
+    one = claim("ratio_at_most", 0.56, column)
+    cells = {place: {"quantity": column, "value": value} for place, value in zip(one.places(), (0.775, 1.0), strict=True)}
+    here, there = ours(one, cells, "embedded"), ours(one, cells, "paper")
+    assert here.ratio == there.ratio == 0.775 and there.verdict == "does not hold"
+    assert here.verdict == ("does not hold" if decided else "not comparable") and ("other shapes" in here.why) == (not decided)
+
+
+@pytest.mark.parametrize(("table", "verdict"), [("table4", "not comparable"), ("table1", "holds")])
+def test_cuts_that_were_trained_apart_are_called_so(table: str, verdict: str) -> None:
+    """Table 4 is about equal training FLOPs. An undropped policy is trained as it is, so another recipe of a cut beside it is meant."""
+
+    def of(cut: str, recipe: str, marks: str) -> dict[str, Any]:
+        path = f"artifacts/embedded/pi05/{cut}/four.{recipe}/seed0/rollouts/closed-n50/s.jsonl"
+        return cell({"0": {"a": marks}}) | {"quantity": "success_rate", "ancestry": [{"role": "episodes", "path": path}]}
+
+    one = replace(claim(), table=table)
+    better, worse = of("language-gateprobe-16", "flow_matched", "1" * 50), of("language-ends", "flow_recover", "0" * 50)
+    found = ours(one, dict(zip(one.places(), (better, worse), strict=True)), "embedded")
+    assert found.verdict == verdict and "recovered by four.flow_matched and four.flow_recover" in found.why
+    whole = of("none", "flow_recover", "0" * 50)
+    assert ours(one, dict(zip(one.places(), (better, whole), strict=True)), "embedded").why == ""
+
+
 def test_a_rule_is_for_its_kind_of_number() -> None:
     one = claim("ratio_at_least", 1.5, "action_speedup")
     cells = {place: {"quantity": "action_speedup", "value": value} for place, value in zip(one.places(), (1.6, 1.0), strict=True)}

@@ -66,7 +66,8 @@ def by_task(e: Evidence) -> str:
 
 
 LEGEND = """`holds`: the whole 95 % interval of the difference d (points) lies in what is claimed; `does not hold`: all of it lies outside;
-`underpowered`: it holds both answers; `not comparable`: a number does not exist here, or one policy is behind both. Interval and p can
+`underpowered`: it holds both answers; `not comparable`: a number does not exist here, one policy is behind both, or
+it follows from shapes that this scale chose (size, FLOPs, memory). Interval and p can
 disagree where little differs: a score interval is no inversion of an exact test. Where the question is better or worse at all, both must
 say so (the interval leaves 0 out and p is at most 0.05), else it is `underpowered`; with a margin the interval decides. Beside an
 `underpowered`: the smallest difference that this many episodes show in four of five repetitions, or of "not worse" the smallest margin
