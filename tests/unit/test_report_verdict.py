@@ -96,6 +96,8 @@ def test_a_difference_on_one_task_is_called_so() -> None:
         assert (found.verdict, found.tasks, found.tasks_better, found.tasks_worse, found.tasks_p) == ("holds", 4, 0, 1, 1.0)
         assert "better on 0, worse on 1 of 4 tasks (sign flips p 1)" in markdown([(claim("less"), found, found)], "embedded")
     assert by_task(of_cells(claim(), base, base)) == ""
+    arm, base = ({"outcomes": {f"s+camera-{i}": {"0": {"a": mark}} for i in (1, 2)}, "protocol": {}, "value": 0.0} for mark in "01")
+    assert of_cells(claim(), arm, base).tasks == 1  # variants of one task
     assert of_cells(claim("less", column="robot-language"), *contrasted()).tasks is None
 
 

@@ -91,9 +91,16 @@ def single(claim: Claim, pairs: Pairs) -> Difference:
         p, test, detectable = tango_p(total, claim.threshold), "tango", None
     else:
         p, test, detectable = mcnemar_exact(total), "mcnemar-exact", detectable_paired(total.n, discordant)
-    seeds = list(of_seeds(pairs).values())
-    tasks = over_tasks(added([found[task] for found in pairs.values()]) for task in next(iter(pairs.values())))
+    seeds, tasks = list(of_seeds(pairs).values()), over_tasks(by_task(pairs))
     return Difference(total.difference, paired_difference(total), p, test, paired_bootstrap(strata), detectable, seeds, tasks)
+
+
+def by_task(pairs: Pairs) -> list[Paired]:
+    """The pairs of each task, of all training seeds and variants (`+camera-3`) of its suite together."""
+    found: dict[tuple[str, str], list[Paired]] = {}
+    for (suite, task), one in (item for tasks in pairs.values() for item in tasks.items()):
+        found.setdefault((suite.partition("+")[0], task), []).append(one)
+    return [added(strata) for strata in found.values()]
 
 
 def contrast(claim: Claim, pairs: Pairs, others: Pairs) -> Difference:
