@@ -192,5 +192,5 @@ of comparisons). At the edge the two can disagree: take a difference for shown w
 reached, whatever was said. `followed`: the goal of what was said held in some step of the episode, which its own goal or the step limit
 ends; under the right instruction that is success, and under a blank one there is nothing to follow. No policy was trained on an empty
 text, so a blank instruction is also unlike all that they have read. Intervals and p cover other states of these tasks under these
-weights: no other training seeds, tasks or combinations of words. The states of a task often end alike, so look at `by task` (in the order of
-their names) before a difference is called one of the set."""
+weights: no other training seeds, tasks or combinations of words. The states of a task often end alike, so look at `by task` (in the order
+of their names) before a difference is called one of the set."""
