@@ -78,5 +78,6 @@ paper's: counts from its percentages at 500 episodes a suite, taken as independe
 is "not worse", p is one-sided, of non-inferiority (Tango's; Newcombe's interval turned round), and below 0.025 where it holds; with another
 margin it is of a difference as large as that. No p is corrected for the number of claims. Noise of evaluation alone says nothing about
 other training seeds, nor about other tasks: the states of one task often end alike, and one task can be all of a difference. On how many
-tasks there is one stands beside it, with the exact p that the tasks' differences have their signs by chance; with fewer than six tasks
+tasks there is one stands beside it, with the exact p that the tasks' differences have their signs by
+chance (of no difference at all, whatever the margin); with fewer than six tasks
 that differ it cannot be below 0.05, whatever the number of episodes."""

@@ -47,16 +47,16 @@ def of_cells(claim: Claim, *cells: Cell) -> Evidence:
         noise=EVALUATION if seeds is None else f"{EVALUATION} and training ({seeds.count} seeds)",
         why="; ".join(text for text in (at_edge, perturbed(cells[0])) if text),
         **covering(d, seeds),
-        **({f"tasks{key}": value for key, value in counted(d.tasks).items()} if d.tasks else {}),
+        **(counted(d.tasks) if d.tasks else {}),
     )
 
 
 def counted(tasks: Tasks) -> dict[str, Any]:
-    """The fields of a line."""
-    return {"": tasks.count, "_better": tasks.better, "_worse": tasks.worse, "_p": tasks.p}
+    """On how many tasks d shows."""
+    return {"tasks": tasks.count, "tasks_better": tasks.better, "tasks_worse": tasks.worse, "tasks_p": tasks.p}
 
 
-def covering(d: Difference, seeds: Seeds | None) -> dict[str, float | None]:
+def covering(d: Difference, seeds: Seeds | None) -> dict[str, Any]:
     """What stands beside the interval: of one seed what covers its evaluation noise, of several their spread."""
     if seeds is not None:
         return {"between_seeds": seeds.between, "training_sd": seeds.training}
