@@ -46,10 +46,10 @@ STAGES = {
     "cost": Stage(1, MODEL),
     "cell": Stage(1, (*NUMBERS, "scipy")),
     "table": Stage(3, NUMBERS),
-    "verdict": Stage(3, (*NUMBERS, "scipy")),
-    "pressure": Stage(2, (*NUMBERS, "scipy")),
+    "verdict": Stage(4, (*NUMBERS, "scipy")),
+    "pressure": Stage(3, (*NUMBERS, "scipy")),
     "figure": Stage(3, (*NUMBERS, "scipy", "matplotlib")),
-    "report": Stage(3, (*NUMBERS, "jinja2")),
+    "report": Stage(4, (*NUMBERS, "jinja2")),
 }
 
 

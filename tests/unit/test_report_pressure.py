@@ -14,6 +14,7 @@ from dtr.errors import BadRecord
 from dtr.provenance import sha256_file, write_json
 from dtr.report import contrasts
 from dtr.report.cell import read_cell
+from dtr.report.pressure import by_task, rate, texts
 from dtr.rollout.episode import Episode, read_episodes, write_episodes
 from dtr.rollout.protocol import Protocol, conditions_on
 from dtr.stats import Paired, contrast_bootstrap, contrast_difference, paired_difference
@@ -275,3 +276,12 @@ def test_a_table_that_is_none_is_refused(tmp_path: Path, capsys: pytest.CaptureF
     (tmp_path / "t.csv").write_text("a,b\n1,2\n")
     assert cli.run(["figure", "language_pressure", "--files", str(tmp_path / "t.csv"), "--out", str(tmp_path / "x.png")]) == 2
     assert "expected a CSV of `dtr pressure`" in capsys.readouterr().err
+
+
+def test_each_task_is_counted_apart(tmp_path: Path) -> None:
+    """Three of six on two tasks: one always, one never, which the pooled rate does not show; two seeds are added."""
+    cell = {"outcomes": {"s": {"0": {"b": "111", "a": "000"}, "1": {"a": "001", "b": "111"}}}}
+    assert by_task(cell) == {("s", "a"): 1, ("s", "b"): 6}
+    interval = {"low": 0.1, "high": 0.9}
+    line = texts("success", cell | {"value": 7 / 12, "successes": 7, "episodes": 12, "interval": interval, "difference": None})
+    assert line["success_tasks"] == "1 6" and "(7/12 by task 1 6)" in rate(line, "success", "success")

@@ -25,9 +25,11 @@ from dtr.stats import (
     non_inferior_p,
     non_inferior_unpaired_p,
     over_seeds,
+    over_tasks,
     paired,
     paired_bootstrap,
     paired_difference,
+    sign_flip_p,
     tango_p,
     turned_round,
     unpaired_difference,
@@ -271,3 +273,21 @@ def test_training_seeds_by_hand() -> None:
     assert (agreed.p(), agreed.p(-0.02), agreed.p(-0.02, one_sided=True), agreed.p(0.02, one_sided=True)) == (1.0, 0.0, 0.0, 1.0)
     with pytest.raises(ValueError, match="two training seeds"):
         over_seeds([0.5], [0.01])
+
+
+def test_one_task_can_be_all_of_a_difference() -> None:
+    """27 states of one task of sixteen, all lost: clear for these tasks (2 / 2^27), and one coin for tasks of their kind."""
+    strata = [Paired(50, 0, 0, 0)] * 15 + [Paired(0, 0, 27, 23)]
+    found = over_tasks(strata)
+    assert (found.better, found.worse, found.count, found.p) == (0, 1, 16, 1.0)
+    assert mcnemar_exact(sum(strata[1:], strata[0])) == pytest.approx(2 / 2**27)
+
+
+@pytest.mark.parametrize("nets", [[], [0, 0], [3], [-5, -2, -1], [4, 4, -1, 0], [1] * 6, [7, -3, 2, 2, -1, 9, -4]])
+def test_sign_flips_against_all_of_them(nets: list[int]) -> None:
+    flips = [abs(sum(s * a for s, a in zip(signs, nets, strict=True))) for signs in product((1, -1), repeat=len(nets))]
+    assert sign_flip_p(nets) == pytest.approx(sum(found >= abs(sum(nets)) for found in flips) / len(flips))
+
+
+def test_six_tasks_are_the_fewest_that_sign_flips_can_call() -> None:
+    assert sign_flip_p([1] * 5) == 2 / 2**5 > 0.05 > sign_flip_p([50] * 6) == 2 / 2**6

@@ -15,7 +15,8 @@ About numbers without an interval (size, FLOPs, speed, memory), and about cuts:
     ratio_at_most     row / other <= margin
     same_blocks       both rows kept the same blocks
 
-A claim whose numbers do not exist, or do not belong to one condition, or to two policies, is `not comparable`. A row may name its table
+A claim whose numbers do not exist, or do not belong to one condition, or to two policies, is `not comparable`; so are shares of size, FLOPs
+and memory of policies whose shapes are not the paper's. A row may name its table
 (`table4/pi05.drop16`). The paper states no margins: they are ours; those of ratios are its own ratios, rounded to the weaker side.
 """
 

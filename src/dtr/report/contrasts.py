@@ -153,6 +153,7 @@ LEGENDS = {
     "beyond": "Points: the arm minus its undropped policy on this set, minus the same on the other set; below zero, the cut takes more "
     "here. The first 95 % interval is a bootstrap of the pairs within each task (10,000 draws, seed 0), which has no width where no pair "
     "differs. The wide one follows from the two sets' Tango intervals, keeps its width there, and does not use that tasks are strata. "
-    "Trust a contrast where both exclude zero; nothing is corrected for the number of comparisons.",
+    "Do not trust a contrast where one of them holds zero; where neither does it is one of these tasks, and may be one task's alone. "
+    "Nothing is corrected for the number of comparisons.",
 }
-"""Kind -> how to read it. None of it covers other training seeds."""
+"""Kind -> how to read it. None of it covers other training seeds, or other tasks."""

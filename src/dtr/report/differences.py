@@ -3,7 +3,8 @@
     single      d = row minus other: Tango's interval; exact McNemar p at margin 0, else Tango's p at the margin
     contrast    d = (row minus other) in one column, minus that in another: the two Tango intervals squared and added
 
-Beside them the bootstrap stratified by task, and what so many pairs could have shown. All cover evaluation noise alone.
+Beside them the bootstrap stratified by task, and what so many pairs could have shown. All cover evaluation noise alone. `tasks` says on
+how many of the tasks a single difference shows.
 """
 
 from __future__ import annotations
@@ -18,12 +19,14 @@ from dtr.report.claims import Claim
 from dtr.stats import (
     Interval,
     Paired,
+    Tasks,
     apart,
     contrast_bootstrap,
     detectable_margin_paired,
     detectable_paired,
     mcnemar_exact,
     non_inferior_p,
+    over_tasks,
     paired,
     paired_bootstrap,
     paired_difference,
@@ -48,6 +51,7 @@ class Difference:
     bootstrap: Interval
     detectable: float | None
     seeds: list[tuple[float, float]]
+    tasks: Tasks | None = None
 
 
 def pairs_by_task(cell: Cell, other: Cell) -> Pairs | None:
@@ -87,8 +91,16 @@ def single(claim: Claim, pairs: Pairs) -> Difference:
         p, test, detectable = tango_p(total, claim.threshold), "tango", None
     else:
         p, test, detectable = mcnemar_exact(total), "mcnemar-exact", detectable_paired(total.n, discordant)
-    seeds = list(of_seeds(pairs).values())
-    return Difference(total.difference, paired_difference(total), p, test, paired_bootstrap(strata), detectable, seeds)
+    seeds, tasks = list(of_seeds(pairs).values()), over_tasks(by_task(pairs))
+    return Difference(total.difference, paired_difference(total), p, test, paired_bootstrap(strata), detectable, seeds, tasks)
+
+
+def by_task(pairs: Pairs) -> list[Paired]:
+    """The pairs of each task, of all training seeds and variants (`+camera-3`) of its suite together."""
+    found: dict[tuple[str, str], list[Paired]] = {}
+    for (suite, task), one in (item for tasks in pairs.values() for item in tasks.items()):
+        found.setdefault((suite.partition("+")[0], task), []).append(one)
+    return [added(strata) for strata in found.values()]
 
 
 def contrast(claim: Claim, pairs: Pairs, others: Pairs) -> Difference:

@@ -30,6 +30,10 @@ class Evidence:
     detectable: float | None = None
     between_seeds: float | None = None
     training_sd: float | None = None
+    tasks: int | None = None
+    tasks_better: int | None = None
+    tasks_worse: int | None = None
+    tasks_p: float | None = None
     ratio: float | None = None
     noise: str | None = None
     why: str = ""

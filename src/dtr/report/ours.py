@@ -8,11 +8,13 @@ difference that could have been shown, which cover evaluation alone, are left ou
 
 from __future__ import annotations
 
+from typing import Any
+
 from dtr.report.claims import Claim
 from dtr.report.differences import Cell, Difference, contrast, pairs_by_task, single
 from dtr.report.evidence import EVALUATION, Evidence
 from dtr.sim.perturbations.variant import split
-from dtr.stats import Interval, Seeds, over_seeds
+from dtr.stats import Interval, Seeds, Tasks, over_seeds
 
 OWN = "under this project's own perturbations in LIBERO-Plus's categories, not LIBERO-Plus's assets and tasks"
 
@@ -45,10 +47,16 @@ def of_cells(claim: Claim, *cells: Cell) -> Evidence:
         noise=EVALUATION if seeds is None else f"{EVALUATION} and training ({seeds.count} seeds)",
         why="; ".join(text for text in (at_edge, perturbed(cells[0])) if text),
         **covering(d, seeds),
+        **(counted(d.tasks) if d.tasks else {}),
     )
 
 
-def covering(d: Difference, seeds: Seeds | None) -> dict[str, float | None]:
+def counted(tasks: Tasks) -> dict[str, Any]:
+    """On how many tasks d shows."""
+    return {"tasks": tasks.count, "tasks_better": tasks.better, "tasks_worse": tasks.worse, "tasks_p": tasks.p}
+
+
+def covering(d: Difference, seeds: Seeds | None) -> dict[str, Any]:
     """What stands beside the interval: of one seed what covers its evaluation noise, of several their spread."""
     if seeds is not None:
         return {"between_seeds": seeds.between, "training_sd": seeds.training}

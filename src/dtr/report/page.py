@@ -179,6 +179,7 @@ def verdicts_of(path: Path) -> list[dict[str, str]]:
 
 def shares(line: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     """Every fraction of a verdict in percent or points, its p in two digits."""
+    yield "tasks_p", f"{float(line['tasks_p']):.2g}" if line.get("tasks_p") else ""
     for prefix in ("", "paper_"):
         for key in ("rate", "other_rate", "detectable"):
             yield f"{prefix}{key}", f"{100 * float(line[f'{prefix}{key}']):.1f}" if line[f"{prefix}{key}"] else ""

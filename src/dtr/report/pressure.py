@@ -5,6 +5,7 @@ One line an arm, set of tasks and instruction in language_pressure.csv (fraction
     set instruction                                         what is played, and what was said: right, blank or swapped
     success success_k success_n success_low success_high    reached the *task's* goal: k of n, 95 % Clopper-Pearson
     success_diff success_diff_low success_diff_high success_p     minus the undropped policy's on the same states: Tango, exact McNemar
+    success_tasks                                           k of each task, in the order of their names
     followed ...                                            reached the goal of what was *said*, the same columns
     status why scale seeds protocol baseline cells          the arm that it is held against; the folder of the cells
 
@@ -28,6 +29,7 @@ from dtr.errors import BadConfig, BadRecord
 from dtr.provenance import write_json, write_text
 from dtr.report import contrasts
 from dtr.report.cell import check_cell, success_cell
+from dtr.report.differences import spelled
 from dtr.report.outcomes import followed, succeeded
 from dtr.report.table1 import csv_text, number
 from dtr.rollout.protocol import Protocol
@@ -35,7 +37,7 @@ from dtr.rollout.protocol import Protocol
 INSTRUCTIONS = tuple(contrasts.JUDGED)
 JUDGES = {"success": succeeded, "followed": followed}
 LABELS = ("row", "model", "setting", "component", "cut", "data", "recipe")
-RATE = ("", "_k", "_n", "_low", "_high", "_diff", "_diff_low", "_diff_high", "_p")
+RATE = ("", "_k", "_n", "_low", "_high", "_diff", "_diff_low", "_diff_high", "_p", "_tasks")
 HEAD = (*LABELS, "set", "instruction", *(f"{what}{key}" for what in ("success", "followed") for key in RATE))
 TAIL = ("status", "why", "scale", "seeds", "protocol", "baseline", "cells")
 
@@ -118,7 +120,16 @@ def texts(what: str, cell: Mapping[str, Any]) -> dict[str, str]:
     change = (d["value"], d["interval"]["low"], d["interval"]["high"], d["p"]) if d else (None,) * 4
     values = [number(v) for v in (cell["value"], None, None, i["low"], i["high"], *change)]
     values[1:3] = str(cell["successes"]), str(cell["episodes"])
+    values.append(" ".join(str(k) for k in by_task(cell).values()))
     return {f"{what}{key}": value for key, value in zip(RATE, values, strict=True)}
+
+
+def by_task(cell: Mapping[str, Any]) -> dict[tuple[str, str], int]:
+    """(suite, task) -> its successes, of all training seeds."""
+    found: dict[tuple[str, str], int] = {}
+    for (suite, _, task), marks in spelled(cell).items():
+        found[suite, task] = found.get((suite, task), 0) + marks.count("1")
+    return dict(sorted(found.items()))
 
 
 def markdown(lines: Sequence[Mapping[str, str]], scale: str, compared: Sequence[Mapping[str, str]]) -> str:
@@ -170,7 +181,8 @@ def rate(line: Mapping[str, str], what: str, name: str) -> str:
     value, low, high, d, d_low, d_high = (
         100 * float(text) if (text := line[f"{what}{key}"]) else 0.0 for key in ("", "_low", "_high", "_diff", "_diff_low", "_diff_high")
     )
-    counted = f"{name} **{value:.1f}** ({line[f'{what}_k']}/{line[f'{what}_n']}) [{low:.1f}, {high:.1f}]"
+    tasks = f" by task {line[f'{what}_tasks']}" if " " in line[f"{what}_tasks"] else ""
+    counted = f"{name} **{value:.1f}** ({line[f'{what}_k']}/{line[f'{what}_n']}{tasks}) [{low:.1f}, {high:.1f}]"
     return counted + (f", {d:+.1f} [{d_low:+.1f}, {d_high:+.1f}] p {float(line[f'{what}_p']):.2g}" if line[f"{what}_p"] else ", undropped")
 
 
@@ -179,5 +191,6 @@ the same data where there is one (it is said where there is none): Tango's 95 % 
 of comparisons). At the edge the two can disagree: take a difference for shown where both say so. `success`: the task's own goal was
 reached, whatever was said. `followed`: the goal of what was said held in some step of the episode, which its own goal or the step limit
 ends; under the right instruction that is success, and under a blank one there is nothing to follow. No policy was trained on an empty
-text, so a blank instruction is also unlike all that they have read. Intervals cover other rollouts of these weights, not other training
-seeds."""
+text, so a blank instruction is also unlike all that they have read. Intervals and p cover other states of these tasks under these
+weights: no other training seeds, tasks or combinations of words. The states of a task often end alike, so look at `by task` (in the order
+of their names) before a difference is called one of the set."""

@@ -5,6 +5,7 @@ One line a claim in verdicts.csv (fractions) and verdicts.md (percent; dtr.repor
     verdict rate other_rate n difference low high p test      at this scale
     bootstrap_low bootstrap_high detectable                   with one training seed
     between_seeds training_sd                                 with several: the spread of d seen, and the part of it that is training's
+    tasks tasks_better tasks_worse tasks_p                    on how many tasks d shows (dtr.stats.tasks)
     ratio noise why
     paper_...                                                 the same of the paper's numbers
 """
@@ -13,6 +14,8 @@ from __future__ import annotations
 
 import argparse
 from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +24,7 @@ from dtr.provenance import read_json, write_text
 from dtr.report.cell import read_cell
 from dtr.report.claims import RATIOS, Claim, Place, read_claims
 from dtr.report.differences import Cell
-from dtr.report.evidence import Evidence, beside, of_blocks, of_ratio
+from dtr.report.evidence import COUNTED, Evidence, beside, of_blocks, of_ratio
 from dtr.report.judged import line, markdown
 from dtr.report.ours import of_cells
 from dtr.report.reported import reported
@@ -34,6 +37,9 @@ ELSEWHERE = {
     "figure4": "RoboTwin 2.0, which nothing here can draw (docs/robotwin.md)",
 }
 """Why what a figure of the paper shows has no cell."""
+SHAPED = (*COUNTED, "memory_gib")
+MATCHED = "table4"
+"""Its claims are about recoveries that cost the same FLOPs."""
 
 
 def add_parser(verbs: Any) -> None:
@@ -81,11 +87,30 @@ def ours(claim: Claim, cells: dict[Place, Cell], scale: str) -> Evidence:
             f"{claim.claim}: expected a rule of ratios for what is no success rate, got {claim.rule} of {got}: correct the sheet."
         )
     if claim.rule in RATIOS:
-        return of_ratio(claim, have[0]["value"], have[1]["value"])
+        return of_shapes(of_ratio(claim, have[0]["value"], have[1]["value"]), claim, scale)
     plans = {plan_behind(cell) for cell in have}
     if len(plans) == 1 and None not in plans:
         return Evidence("not comparable", why="both arms kept the same blocks here: one policy is behind both, and nothing is to compare")
-    return of_cells(claim, *have)
+    if len(recipes := recovered_by(have)) < 2:
+        return of_cells(claim, *have)
+    said = f"recovered by {' and '.join(recipes)}"
+    if claim.table == MATCHED:
+        return Evidence("not comparable", why=f"{said}, so not at equal training FLOPs")
+    found = of_cells(claim, *have)
+    return replace(found, why="; ".join(text for text in (found.why, said) if text))
+
+
+def of_shapes(found: Evidence, claim: Claim, scale: str) -> Evidence:
+    """A share of parameters, FLOPs or memory follows from shapes, and is no evidence where we chose those."""
+    if claim.column not in SHAPED or scale == "paper":
+        return found
+    return replace(found, verdict="not comparable", why=f"{found.why}; this scale's policy has other shapes than the paper's, by choice")
+
+
+def recovered_by(cells: Sequence[Cell]) -> list[str]:
+    """The data and recipes of the dropped policies behind some cells, one after another; the undropped one is the paper's own yardstick."""
+    paths = [Path(part["path"]) for cell in cells for part in cell.get("ancestry", ()) if part["role"] == "episodes"]
+    return list(dict.fromkeys(path.parents[3].name for path in paths if len(path.parents) > 4 and path.parents[4].name != "none"))
 
 
 def plan_behind(cell: Cell) -> tuple[str, str] | None:
