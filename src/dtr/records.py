@@ -17,7 +17,7 @@ SCHEMAS = Path(__file__).resolve().parents[2] / "schemas"
 
 @cache
 def schema(kind: str) -> dict[str, Any]:
-    """The JSON Schema of one kind of record: `plan`, `score`, `cost`, `hello`, `check`."""
+    """The JSON Schema of one kind: `schemas/<kind>.schema.json`."""
     value: dict[str, Any] = json.loads((SCHEMAS / f"{kind}.schema.json").read_text(encoding="utf-8"))
     return value
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from dtr.sim.simulator import Frame
 
 Infer = Callable[[Mapping[int, tuple["Frame", str]]], Mapping[int, Array]]
-"""Row -> (frame, instruction) to row -> environment actions (chunk, 7)."""
+"""Row -> (frame, instruction) to row -> environment actions (chunk, A), A of the robot that is played."""
 
 ATTEMPTS = 2
 PATIENCE_S = 0.1
