@@ -29,7 +29,16 @@ def validate(value: Any, kind: str, where: str | Path) -> None:
         raise BadRecord(f"{where} is no {kind}: {error.json_path}: {error.message[:200]}; write it again with `dtr {VERBS[kind]}`.")
 
 
-VERBS = {"plan": "drop", "score": "score", "stability": "stability", "cost": "cost", "hello": "rollout --robot", "check": "check-data"}
+VERBS = {
+    "plan": "drop",
+    "score": "score",
+    "stability": "stability",
+    "cost": "cost",
+    "cell": "cell",
+    "hello": "rollout --robot",
+    "check": "check-data",
+}
+"""Kind of record -> the verb that writes it."""
 
 
 def read_record(path: str | Path, kind: str) -> dict[str, Any]:

@@ -129,8 +129,17 @@ def run_record(path: Path) -> Mapping[str, Any]:
 
 def machine_of(path: Path) -> dict[str, Any] | None:
     """What a result can depend on of the machine that wrote `path`."""
-    record = run_record(path)
-    return {key: record[key] for key in ("cpu", "cores", "python", "versions") if key in record} or None
+    return telling(run_record(path)) or None
+
+
+def telling(machine: Mapping[str, Any]) -> dict[str, Any]:
+    """Of what a record says of its machine, what a result can depend on."""
+    return {key: machine[key] for key in ("cpu", "cores", "python", "versions") if key in machine}
+
+
+def distinct(machines: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Each machine once, in order."""
+    return [machine for i, machine in enumerate(machines) if machine not in machines[:i]]
 
 
 def training_seed(path: Path) -> int:
