@@ -65,9 +65,7 @@ class Processor(ABC):
 
     def inputs(self, observations: Sequence[Observation]) -> Batch:
         """Raw observations to model inputs (see `batch`)."""
-        images = np.stack([o.images for o in observations])
-        state = np.stack([o.state for o in observations])
-        return self.batch(images, state, [o.instruction for o in observations])
+        return self.batch(*stacked(observations))
 
     @abstractmethod
     def batch(self, images: NDArray[np.uint8] | Tensor, state: ArrayLike, instructions: Sequence[str]) -> Batch:
@@ -145,6 +143,12 @@ class Processor(ABC):
         bounds = {name: read_statistics(values[name]) for name in ("actions_bounds", "proprio_bounds")}
         tuples = {name: tuple(values[name]) for name in TUPLES if name in values}
         return cls(**{**values, **bounds, **tuples, "tokenizer": read_tokenizer(values["tokenizer"])})
+
+
+def stacked(observations: Sequence[Observation]) -> tuple[NDArray[np.uint8], NDArray[np.float32], list[str]]:
+    """Images (B, n, H, W, 3), state (B, P), and B texts."""
+    images, state = np.stack([o.images for o in observations]), np.stack([o.state for o in observations])
+    return images, state, [o.instruction for o in observations]
 
 
 @functools.cache
