@@ -17,7 +17,7 @@ SCHEMAS = Path(__file__).resolve().parents[2] / "schemas"
 
 @cache
 def schema(kind: str) -> dict[str, Any]:
-    """The JSON Schema of one kind: `schemas/<kind>.schema.json`."""
+    """The JSON Schema of one kind of record: `plan`, `score`, `cost`, `hello`, `check`."""
     value: dict[str, Any] = json.loads((SCHEMAS / f"{kind}.schema.json").read_text(encoding="utf-8"))
     return value
 
@@ -29,16 +29,7 @@ def validate(value: Any, kind: str, where: str | Path) -> None:
         raise BadRecord(f"{where} is no {kind}: {error.json_path}: {error.message[:200]}; write it again with `dtr {VERBS[kind]}`.")
 
 
-VERBS = {
-    "plan": "drop",
-    "score": "score",
-    "stability": "stability",
-    "cost": "cost",
-    "cell": "cell",
-    "hello": "rollout --robot",
-    "check": "check-data",
-}
-"""Kind of record -> the verb that writes it."""
+VERBS = {"plan": "drop", "score": "score", "stability": "stability", "cost": "cost", "hello": "rollout --robot", "check": "check-data"}
 
 
 def read_record(path: str | Path, kind: str) -> dict[str, Any]:

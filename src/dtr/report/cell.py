@@ -15,10 +15,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import best_match
+
 from dtr.errors import BadConfig, BadRecord
-from dtr.provenance import sha256_file, write_json
-from dtr.records import read_record, validate
-from dtr.report.outcomes import Run, distinct, machine_of, pair, read_run, succeeded
+from dtr.provenance import read_json, sha256_file, write_json
+from dtr.records import read_record, schema
+from dtr.report.outcomes import Run, machine_of, pair, read_run, succeeded
 from dtr.report.reported import reported
 from dtr.report.speed import MEASURED, measured_cell
 from dtr.rollout.episode import Episode
@@ -72,7 +75,7 @@ def run(args: argparse.Namespace) -> None:
                 "see `dtr assets`, then roll out again."
             )
     cell = name | number | {"reported": reported(args.reported, args.row, args.column)}
-    validate(cell, "cell", args.out)
+    check_cell(cell, args.out)
     write_json(args.out, cell)
 
 
@@ -107,7 +110,7 @@ def success_cell(
         "strata": [{"suite": run.suite, "seed": run.seed, "successes": sum(run.flat), "episodes": len(run.flat)} for run in runs],
         "outcomes": spelled(runs),
         "protocol": protocol.to_dict(),
-        "machines": distinct(machines),
+        "machines": [machine for i, machine in enumerate(machines) if machine not in machines[:i]],
         "ancestry": ancestry,
     } | marks([*runs, *others])
 
@@ -152,6 +155,18 @@ def spelled(runs: Sequence[Run]) -> dict[str, dict[str, dict[str, str]]]:
     return result
 
 
+def check_cell(cell: Any, where: Path) -> None:
+    """Raises BadRecord when `cell` is not as schemas/cell.schema.json says."""
+    fault = best_match(Draft202012Validator(schema("cell")).iter_errors(cell))
+    if fault is not None:
+        raise BadRecord(f"{where} is no cell: {fault.json_path}: {fault.message[:200]}; write it again with `dtr cell`.")
+
+
 def read_cell(path: Path) -> dict[str, Any]:
     """A cell from its file. Raises BadRecord."""
-    return read_record(path, "cell")
+    try:
+        cell = dict(read_json(path))
+    except (OSError, ValueError, TypeError) as error:
+        raise BadRecord(f"expected a cell at {path}, but it cannot be read ({error}); write it with `dtr cell`.") from error
+    check_cell(cell, path)
+    return cell

@@ -137,11 +137,6 @@ def telling(machine: Mapping[str, Any]) -> dict[str, Any]:
     return {key: machine[key] for key in ("cpu", "cores", "python", "versions") if key in machine}
 
 
-def distinct(machines: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """Each machine once, in order."""
-    return [machine for i, machine in enumerate(machines) if machine not in machines[:i]]
-
-
 def training_seed(path: Path) -> int:
     """The number in the last `seed<k>` of a path, 0 without one."""
     found = re.findall(r"(?:^|[/._-])seed(\d+)(?=[/._-]|$)", str(path))

@@ -16,7 +16,7 @@ from typing import Any
 
 from dtr.errors import BadConfig, BadRecord
 from dtr.provenance import read_json, sha256_file
-from dtr.report.outcomes import distinct, machine_of, read_run, telling
+from dtr.report.outcomes import machine_of, read_run, telling
 from dtr.rollout.episode import read_episodes
 from dtr.rollout.protocol import Protocol
 
@@ -51,12 +51,13 @@ def measured_cell(args: argparse.Namespace) -> dict[str, Any]:
         files += [("episodes", path) for path in args.episodes]
         files += [("baseline", path) for path in args.baseline if path not in args.episodes]
         machines += [machine for path in args.episodes if (machine := machine_of(path))]
+    kept = [telling(machine) for machine in machines]
     ancestry = [{"role": role, "path": str(path), "sha256": sha256_file(path)} for role, path in files]
     return {
         "quantity": args.column,
         "value": value,
         "ancestry": ancestry,
-        "machines": distinct([telling(machine) for machine in machines]),
+        "machines": [machine for i, machine in enumerate(kept) if machine not in kept[:i]],
     }
 
 
