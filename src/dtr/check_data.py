@@ -98,10 +98,10 @@ def findings(args: argparse.Namespace) -> Iterator[Finding]:
 
 
 def loaded(policy: Path) -> Processor:
-    """The processor of a policy file."""
-    from dtr.policies.file import load_policy
+    """The processor of a policy file; no weight is read."""
+    from dtr.policies.file import load_skeleton
 
-    return load_policy(policy).processor
+    return load_skeleton(policy).processor
 
 
 def actions(data: Dataset) -> Finding:

@@ -26,13 +26,15 @@ from dtr.provenance import digest
 
 PROMPT_TOKENS = 30
 """Prompt length where no processor says better: about a LIBERO sentence in OpenVLA's template."""
+OWNERS = ("vision", "language", "action", "other")
+"""Whose an amount is."""
 INSTRUCTION = "put the bowl on the plate"
 """What a processor without a fixed text length is asked, so that costs compare."""
 
 
 @dataclass(frozen=True)
 class Amount:
-    """`total` = the sum of `by_component` (vision, language, action, other)."""
+    """`total` = the sum of `by_component`, an amount of each of OWNERS."""
 
     total: int
     by_component: Mapping[str, int]
@@ -84,7 +86,7 @@ def of_config(name: str, config: Any, text_tokens: int) -> Cost:
 def parameters(policy: Policy) -> Amount:
     """Stored parameters."""
     owner = owners(policy)
-    counts = dict.fromkeys(("vision", "language", "action", "other"), 0)
+    counts = dict.fromkeys(OWNERS, 0)
     for name, parameter in policy.named_parameters():
         counts[owner.get(name.split(".")[0], "other")] += parameter.numel()
     return Amount(sum(counts.values()), counts)
@@ -94,7 +96,7 @@ def flops(policy: Policy, text_tokens: int) -> Amount:
     """Operations of one `act` of a policy on the `meta` device, on one sample without padding."""
     owner, root = owners(policy), type(policy).__name__
     counter = counted(lambda: policy.act(policy.example(text_tokens)))
-    counts = dict.fromkeys(("vision", "language", "action", "other"), 0)
+    counts = dict.fromkeys(OWNERS, 0)
     per_module = {name: sum(ops.values()) for name, ops in counter.get_flop_counts().items()}
     for child, _ in policy.named_children():
         counts[owner.get(child, "other")] += per_module.get(f"{root}.{child}", 0)

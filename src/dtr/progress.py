@@ -8,16 +8,18 @@ from types import TracebackType
 
 from tqdm import tqdm
 
+EVERY_S = 15.0
+
 
 class Progress:
     """Counts `total` units of work. `with Progress("recover", 500, "step") as p: p.update(1, loss=0.1)`.
 
-    On a terminal it is a tqdm bar; elsewhere one line to stderr at most every `every_s` seconds, with rate and time left. Not `shown`, it
+    On a terminal it is a tqdm bar; elsewhere one line to stderr at most every EVERY_S seconds, with rate and time left. Not `shown`, it
     counts in silence: of several processes that do the same, one speaks.
     """
 
-    def __init__(self, name: str, total: int, unit: str, done: int = 0, every_s: float = 15.0, shown: bool = True) -> None:
-        self.name, self.total, self.unit, self.every_s, self.shown = name, total, unit, every_s, shown
+    def __init__(self, name: str, total: int, unit: str, done: int = 0, shown: bool = True) -> None:
+        self.name, self.total, self.unit, self.shown = name, total, unit, shown
         self.done = self.first = done
         self.started = self.said = time.monotonic()
         self.bar = tqdm(total=total, initial=done, unit=unit, desc=name, leave=True) if shown and sys.stderr.isatty() else None
@@ -28,7 +30,7 @@ class Progress:
         if self.bar is not None:
             self.bar.set_postfix({k: f"{v:.4g}" for k, v in facts.items()}, refresh=False)
             self.bar.update(n)
-        elif self.shown and (time.monotonic() - self.said > self.every_s or self.done >= self.total):
+        elif self.shown and (time.monotonic() - self.said > EVERY_S or self.done >= self.total):
             self.say(**facts)
 
     def say(self, **facts: float) -> None:

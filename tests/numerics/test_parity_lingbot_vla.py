@@ -15,12 +15,13 @@ from naive_lingbot import LANGUAGE, config, inputs
 
 from dtr.cost import measure
 from dtr.errors import BadCheckpoint, BadConfig
+from dtr.hub import export
 from dtr.parity import parity
 from dtr.parity.golden import Golden
 from dtr.parity.lingbot_vla import config as read_config
 from dtr.parity.lingbot_vla import load
 from dtr.policies.base import Batch
-from dtr.policies.checkpoint import export_weights, import_weights
+from dtr.policies.checkpoint import import_weights
 from dtr.policies.lingbot_vla import LingBotVLA
 from dtr.policies.lingbot_vla_config import FULL_SIZE
 from dtr.policies.lingbot_vla_keys import KEYS
@@ -95,12 +96,12 @@ def test_keys_are_mapped_both_ways_and_strictly() -> None:
     golden = Golden.read(GOLDEN)
     official = golden.tensors("weights.safetensors")
     whole = load(golden)
-    back = export_weights(whole, KEYS)["weights"]
+    back = export.official(whole, KEYS, consecutive=False)["weights"]
     assert set(back) == set(official) and all(tensor.equal(official[key]) for key, tensor in back.items())
 
     slim = skeleton("lingbot_vla", whole.config.to_dict() | {"unused": False})
     import_weights(slim, KEYS, {"weights": official})
-    assert set(official) - set(export_weights(slim, KEYS)["weights"]) == {f"{LANGUAGE}.norm.weight"}
+    assert set(official) - set(export.official(slim, KEYS, consecutive=False)["weights"]) == {f"{LANGUAGE}.norm.weight"}
 
     some = official["model.state_proj.bias"]
     import_weights(slim, KEYS, {"weights": official | {"model.qwenvl_with_expert.qwenvl.lm_head.weight": some}})

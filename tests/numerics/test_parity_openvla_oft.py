@@ -12,10 +12,11 @@ from golden_folder import change
 
 from dtr.cli import run
 from dtr.errors import BadCheckpoint, BadConfig, UnknownName
+from dtr.hub import export
 from dtr.parity import parity
 from dtr.parity.golden import Golden
 from dtr.parity.openvla_oft import load
-from dtr.policies.checkpoint import export_weights, import_weights
+from dtr.policies.checkpoint import import_weights
 from dtr.policies.openvla_oft_keys import KEYS
 from dtr.policies.registry import skeleton
 
@@ -83,13 +84,13 @@ def test_keys_are_mapped_both_ways_and_strictly() -> None:
     values = load(golden).config.to_dict()
     whole = skeleton("openvla_oft", values | {"unused": True})
     import_weights(whole, KEYS, official)
-    back = export_weights(whole, KEYS)
+    back = export.official(whole, KEYS, consecutive=False)
     assert {p: set(t) for p, t in back.items()} == {p: set(t) for p, t in official.items()}
     assert all(t.equal(official[part][key]) for part, tensors in back.items() for key, t in tensors.items())
 
     slim = skeleton("openvla_oft", values)  # forgets what no action depends on, and nothing else
     import_weights(slim, KEYS, official)
-    kept = {key for tensors in export_weights(slim, KEYS).values() for key in tensors}
+    kept = {key for tensors in export.official(slim, KEYS, consecutive=False).values() for key in tensors}
     gone = {key for tensors in official.values() for key in tensors} - kept
     assert gone == {k for k in official["weights"] if "attn_pool" in k or "featurizer.norm" in k or "lm_head" in k}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,12 +13,12 @@ from safetensors.torch import load_file, save_file
 
 from dtr.cli import run
 from dtr.errors import BadCheckpoint, BadConfig
+from dtr.hub import export
 from dtr.parity import gigabrain0, parity, pi05
 from dtr.parity.golden import Golden
-from dtr.policies.checkpoint import export_weights, import_weights
+from dtr.policies.checkpoint import KeyMap, import_weights
 from dtr.policies.gigabrain0_keys import KEYS as GIGABRAIN0_KEYS
 from dtr.policies.pi05_keys import KEYS as PI05_KEYS
-from dtr.policies.pi05_keys import LEROBOT_KEYS
 from dtr.policies.registry import skeleton
 
 POLICIES = {"pi05": (pi05, PI05_KEYS), "gigabrain0": (gigabrain0, GIGABRAIN0_KEYS)}
@@ -53,12 +54,12 @@ def test_keys_are_mapped_both_ways_and_strictly(name: str) -> None:
     official, values = golden.tensors("weights.safetensors"), adapter.config(golden).to_dict()
     whole = skeleton(name, values)
     import_weights(whole, keys, {"weights": official})
-    back = export_weights(whole, keys)["weights"]
+    back = export.official(whole, keys, consecutive=False)["weights"]
     assert set(back) == set(official) and all(tensor.equal(official[key]) for key, tensor in back.items())
 
     slim = skeleton(name, values | {"unused": False})
     import_weights(slim, keys, {"weights": official})
-    gone = {key for key in official if key not in export_weights(slim, keys)["weights"]}
+    gone = {key for key in official if key not in export.official(slim, keys, consecutive=False)["weights"]}
     dead = ("language_model.norm.weight", "gemma_expert.lm_head.weight", "expert.norms.0.weight")
     assert gone == {key for key in official if key.endswith(dead)}
 
@@ -84,8 +85,9 @@ def test_tied_weights_come_under_either_name() -> None:
     with pytest.raises(BadCheckpoint, match="are one weight and differ"):
         import_weights(skeleton("pi05", values), PI05_KEYS, {"weights": official | {table: official[head] + 1}})
     policy = skeleton("pi05", values)
-    import_weights(policy, LEROBOT_KEYS, {"weights": {f"model.{key}": tensor for key, tensor in official.items()}})
-    assert set(export_weights(policy, LEROBOT_KEYS)["weights"]) == {f"model.{key}" for key in official}
+    lerobot = KeyMap({"weights": replace(PI05_KEYS.parts["weights"], prefix="model.")})
+    import_weights(policy, lerobot, {"weights": {f"model.{key}": tensor for key, tensor in official.items()}})
+    assert set(export.official(policy, lerobot, consecutive=False)["weights"]) == {f"model.{key}" for key in official}
 
 
 def test_foreign_flags_are_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -102,3 +102,13 @@ def test_a_policy_of_other_data_is_noticed(tmp_path: Path) -> None:
     x = data.actions[:, :6].astype(float)
     apart = 2 * (x - low) / (4 * high - low) - 2 * (x - low) / (high - low)
     assert not other.ok and f"{np.sqrt((apart**2).mean(0)).max():.2f} (actions)" in other.found and FAR == 0.5
+
+
+def test_a_policy_is_asked_by_its_header_alone(tmp_path: Path) -> None:
+    """Of a large one the weights may lie elsewhere: statistics stand in the header."""
+    folder = written(tmp_path / "d")
+    policy, processor = tiny([suite(SUITE).tasks[0].language])
+    save_policy(tmp_path / "p.safetensors", policy, processor, {}, shard_bytes=1000)
+    for shard in tmp_path.glob("p-*.safetensors"):
+        shard.unlink()
+    assert "normalised" in asked("--data", folder, "--policy", tmp_path / "p.safetensors")[-1]

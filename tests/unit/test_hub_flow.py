@@ -12,10 +12,9 @@ import torch
 
 from dtr.cli import run
 from dtr.errors import BadCheckpoint, BadConfig, DtrError
-from dtr.hub.export import export_policy
+from dtr.hub import export
 from dtr.hub.importing import import_policy, released
 from dtr.policies.base import Observation
-from dtr.policies.checkpoint import official_shapes
 from dtr.policies.file import LoadedPolicy, load_policy
 from dtr.policies.registry import beside, skeleton
 
@@ -43,7 +42,8 @@ def act(loaded: LoadedPolicy) -> np.ndarray:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_names_and_shapes_at_full_depth_are_those_written_by_hand(name: str) -> None:
-    assert official_shapes(skeleton(name, world.config(name)), beside(name, "_keys", "KEYS"))["weights"] == world.SHAPES[name]()
+    parts = export.official(skeleton(name, world.config(name)), beside(name, "_keys", "KEYS"), consecutive=False)
+    assert {key: tuple(tensor.shape) for key, tensor in parts["weights"].items()} == world.SHAPES[name]()
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -101,13 +101,13 @@ def test_layers_numbered_anew_are_paired_by_kept() -> None:
     loaded = import_policy(world.entry("pi05"), world.write("pi05", Path("files"), world.tensors("pi05")))
     loaded.policy.drop({"language": [1, 5, 9], "action": [1, 5, 9]})
     half = LoadedPolicy(loaded.policy, loaded.processor, {})
-    entry = export_policy(half, Path("anew"), consecutive=True)
+    entry = export.export_policy(half, Path("anew"), consecutive=True)
     back = import_policy(entry, Path("anew"))
     assert back.policy.config == half.policy.config
     np.testing.assert_array_equal(act(LoadedPolicy(back.policy, back.processor, {})), act(half))
     loaded.policy.drop({"language": [0]})
     with pytest.raises(BadCheckpoint, match="pairs other layers: export it without --consecutive"):
-        export_policy(half, Path("no"), consecutive=True)
+        export.export_policy(half, Path("no"), consecutive=True)
 
 
 @pytest.mark.parametrize(

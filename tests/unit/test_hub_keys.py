@@ -11,7 +11,8 @@ from torch import nn
 
 from dtr.dropping.plan import resolve
 from dtr.errors import BadCheckpoint
-from dtr.policies.checkpoint import KeyMap, Part, Tied, export_weights, import_weights, official_shapes
+from dtr.hub import export
+from dtr.policies.checkpoint import KeyMap, Part, Tied, import_weights
 from dtr.policies.openvla_oft_config import FULL_SIZE
 from dtr.policies.openvla_oft_keys import KEYS
 from dtr.policies.registry import skeleton
@@ -28,6 +29,9 @@ class Tiny(nn.Module):
         self.words = nn.Embedding(5, 3)
         self.blocks = nn.ModuleList(nn.ModuleDict({"q": nn.Linear(3, 3)}) for _ in range(2))
 
+    def stacks(self):
+        return {}
+
 
 @dataclass
 class File:
@@ -41,6 +45,12 @@ class File:
         for i in range(2):
             tensors |= {f"{prefix}vlm.layers.{i}.q.weight": torch.full((3, 3), float(i)), f"{prefix}vlm.layers.{i}.q.bias": torch.zeros(3)}
         return cls(tensors)
+
+
+def shapes_of(policy, key_map):
+    """Part -> official key -> shape of all that an export writes."""
+    parts = export.official(policy, key_map, consecutive=False)
+    return {part: {key: tuple(tensor.shape) for key, tensor in tensors.items()} for part, tensors in parts.items()}
 
 
 def key_map(**change):
@@ -75,11 +85,11 @@ def test_a_key_outside_of_the_wrapper_is_unknown():
 
 
 def test_export_writes_the_second_name_where_upstream_does():
-    assert set(export_weights(Tiny(), key_map())["weights"]) == set(File.of().tensors)
+    assert set(export.official(Tiny(), key_map(), consecutive=False)["weights"]) == set(File.of().tensors)
     both = KeyMap({"weights": Part(PAIRS, prefix="model.", tied=(Tied(WORDS, HEAD, written=True),))})
-    weights = export_weights(Tiny(), both)["weights"]
+    weights = export.official(Tiny(), both, consecutive=False)["weights"]
     assert set(weights) == set(File.of((HEAD, WORDS), "model.").tensors) and weights["model." + HEAD].equal(weights["model." + WORDS])
-    assert official_shapes(Tiny(), both)["weights"]["model." + WORDS] == (5, 3)
+    assert shapes_of(Tiny(), both)["weights"]["model." + WORDS] == (5, 3)
 
 
 def test_names_and_shapes_at_full_depth_are_those_written_by_hand():
@@ -87,14 +97,14 @@ def test_names_and_shapes_at_full_depth_are_those_written_by_hand():
     by_hand = world.shapes()
     for part in ("action_head", "proprio_projector"):
         by_hand[part] = {f"module.{key}": shape for key, shape in by_hand[part].items()}
-    assert official_shapes(policy, KEYS) == by_hand
+    assert shapes_of(policy, KEYS) == by_hand
 
 
 def test_the_full_size_manifest_and_a_plan_of_it_take_no_memory():
     """7.7 B parameters: names, shapes and counts of every part, and the plan of a drop, in megabytes."""
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     policy = skeleton("openvla_oft", FULL_SIZE)
-    shapes = official_shapes(policy, KEYS)
+    shapes = shapes_of(policy, KEYS)
     plan = resolve("language-half", policy)
     counts = {part: sum(prod(shape) for shape in keys.values()) for part, keys in shapes.items()}
     assert counts == {"weights": 7_541_237_184, "action_head": 151_117_831, "proprio_projector": 16_818_176}

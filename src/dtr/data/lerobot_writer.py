@@ -1,4 +1,4 @@
-"""Writes rendered demonstrations in LeRobot's v3 layout (described in `dtr.data.lerobot`, which reads it): one data file a task."""
+"""Writes rendered demonstrations in LeRobot's v3 layout (`dtr.data.lerobot_layout`), one data file a task; `dtr.data.lerobot` reads it."""
 
 from __future__ import annotations
 

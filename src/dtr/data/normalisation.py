@@ -1,9 +1,9 @@
-"""Statistics that bring actions and proprioception to [-1, 1]: BOUNDS_Q99 of OpenVLA.
+"""What is measured of every column of actions and state; what is made of it: `dtr.policies.bounds`.
 
-    x~ = 2 (x - q01) / (q99 - q01 + 1e-8) - 1            x = (x~ + 1)/2 (q99 - q01 + 1e-8) + q01
+    q01, q99     1 % and 99 % quantiles over all frames: a rare outlier does not squeeze everything else together
+    moving       q99 - q01 > STILL
 
-q01 and q99 are the 1 % and 99 % quantiles of each dimension over all frames of the training data, so that a rare outlier does
-not squeeze everything else together (openvla-oft `prismatic/vla/datasets/rlds/utils/data_utils.py`, NormalizationType.BOUNDS_Q99).
+Source: openvla-oft `prismatic/vla/datasets/rlds/utils/data_utils.py`, NormalizationType.BOUNDS_Q99; the names are LeRobot's.
 """
 
 from __future__ import annotations

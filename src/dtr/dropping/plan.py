@@ -137,7 +137,7 @@ def resolve(cut: Cut | str, policy: Policy, scores: Mapping[str, Score] | None =
     Raises UnknownName for a component that the policy has not, PlanMismatch for a cut that it cannot bear.
     """
     cut = parse_cut(cut) if isinstance(cut, str) else cut
-    return summary(cut, policy, choose(cut, policy, scores or {}), scores or {}, text_tokens)
+    return plan_of(cut, policy, choose(cut, policy, scores or {}), scores or {}, text_tokens)
 
 
 def carry_out(policy: Policy, dropped: Blocks, parts: Mapping[str, Blocks], width: int | None) -> None:
@@ -150,7 +150,7 @@ def carry_out(policy: Policy, dropped: Blocks, parts: Mapping[str, Blocks], widt
         policy.narrow_head(strongest_units(head, width))
 
 
-def summary(cut: Cut, policy: Policy, choice: Choice, scores: Mapping[str, Score], text_tokens: int | None) -> Plan:
+def plan_of(cut: Cut, policy: Policy, choice: Choice, scores: Mapping[str, Score], text_tokens: int | None) -> Plan:
     """The plan of a choice that has been made: carries it out on the meta device and measures what is left."""
     left = skeleton(policy.name, policy.config)
     carry_out(left, choice.dropped, choice.parts, choice.width)

@@ -41,8 +41,6 @@ FUNCTIONS: Mapping[str, Metric] = {
 }
 TOGETHER = (*(name for name, metric in FUNCTIONS.items() if isinstance(metric, Reader)), "magnitude", "random")
 """What `all` means: one forward and one backward give all of these."""
-PER_SAMPLE = frozenset(FUNCTIONS) - {"igia", "sleb", "magnitude", "random"}
-"""Metrics with a value a sample. IGIA has one a training step, the other three have one in all."""
 
 
 def check_metric(metric: str) -> None:

@@ -54,12 +54,10 @@ def components(score: Score, levels: Sequence[int] | None) -> list[tuple[str, Ma
     return [(name, stacks, drop_levels(sum(len(d.present) for d in stacks.values()), levels)) for name, stacks in found.items()]
 
 
-def stability(
-    score: Score, values: Mapping[str, Tensor], levels: Sequence[int] | None = None, resamples: int = 1000, seed: int = SEED
-) -> list[Level]:
+def stability(score: Score, values: Mapping[str, Tensor], levels: Sequence[int] | None = None, resamples: int = 1000) -> list[Level]:
     """Every component at every level. values: block -> (n,) or (n, spans), those behind `score`."""
     n = len(next(iter(values.values())))
-    draws = redrawn(score, values, n, resamples, seed) if n > 1 else []
+    draws = redrawn(score, values, n, resamples) if n > 1 else []
     found = []
     for component, stacks, chosen in components(score, levels):
         for k in chosen:
@@ -69,9 +67,9 @@ def stability(
     return found
 
 
-def redrawn(score: Score, values: Mapping[str, Tensor], n: int, resamples: int, seed: int) -> list[dict[str, BlockScore]]:
+def redrawn(score: Score, values: Mapping[str, Tensor], n: int, resamples: int) -> list[dict[str, BlockScore]]:
     """The blocks' scores of each draw."""
-    shares = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=resamples) / n  # (R, n)
+    shares = np.random.default_rng(SEED).multinomial(n, np.full(n, 1 / n), size=resamples) / n  # (R, n)
     means = {name: (torch.from_numpy(shares) @ value.double()).tolist() for name, value in values.items()}
     blocks = score.blocks
 

@@ -72,8 +72,18 @@ def score(
         for granularity in granularities:
             mine = {name: values[name] for name in policy.gates(granularity)}
             blocks = {block_of(name, granularity): block_score(value, name in dead) for name, value in mine.items()}
-            facts = (policy.name, origin, weights, names, data.sha256, samples, seed, blocks, precision)
-            record = Score(scored(metric, granularity), *facts)
+            record = Score(
+                metric=scored(metric, granularity),
+                policy=policy.name,
+                source=origin,
+                weights=weights,
+                calibration=names,
+                data=data.sha256,
+                samples=samples,
+                seed=seed,
+                blocks=blocks,
+                precision=precision,
+            )
             found.append(Scored(record, {block_of(name, granularity): value for name, value in mine.items()}))
     return found
 

@@ -21,7 +21,6 @@ from dtr.policies.registry import skeleton
 
 P = TypeVar("P", bound=FlowPolicy)
 STACKS = {"vision": "vision", "language": "language", "action": "action"}
-NORMS = {"1+w": "rms_plus_one", "w": "rms"}
 ONLY = {
     "language.gated_mlp": True,
     "language.attention_softcap": None,

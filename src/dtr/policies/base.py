@@ -34,8 +34,8 @@ def unmarked(phase: str) -> None:
 class Observation:
     """One raw inference request.
 
-    `images` (n_images, H, W, 3) uint8, agent view first, wrist second, upright as the policy expects; `state` (8,) float32: end
-    effector xyz in metres, axis-angle, the two gripper joints; `instruction` in words.
+    `images` (n_images, H, W, 3) uint8, agent view first, wrist second, upright as the policy expects; `state` (S,) float32: what the
+    policy's robot says of itself (`dtr.robots`; LIBERO's arm: 8 numbers); `instruction` in words.
     """
 
     images: NDArray[np.uint8]

@@ -175,21 +175,3 @@ def wanted(policy: Policy, found: Mapping[str, tuple[str, str]]) -> dict[str, tu
     reads any more (a dropped checkpoint may have kept them)."""
     place = policy.state_dict().keys()
     return {name: where for name, where in found.items() if name in place or not (name.startswith("unused.") or ".sources." in name)}
-
-
-def official_shapes(policy: Policy, key_map: KeyMap) -> dict[str, dict[str, tuple[int, ...]]]:
-    """Part -> official key -> shape of everything that `export_weights` gives, also from a skeleton: the manifest of a checkpoint."""
-    shapes: dict[str, dict[str, tuple[int, ...]]] = {part: {} for part in key_map.parts}
-    for name, tensor in policy.state_dict().items():
-        part, key = key_map.official(name)
-        shapes[part] |= {k: tuple(tensor.shape) for k in (key, *key_map.aliases(part, key))}
-    return shapes
-
-
-def export_weights(policy: Policy, key_map: KeyMap) -> dict[str, dict[str, Tensor]]:
-    """The policy's weights under their official names, by part: what `import_weights` took, less dead keys it did not carry."""
-    parts: dict[str, dict[str, Tensor]] = {part: {} for part in key_map.parts}
-    for name, tensor in policy.state_dict().items():
-        part, key = key_map.official(name)
-        parts[part] |= {k: tensor.detach().clone() for k in (key, *key_map.aliases(part, key))}
-    return parts

@@ -51,10 +51,10 @@ class LanguageConfig(StackConfig):
             raise BadConfig(f"kv_heads must divide heads and head_dim must be even, got {self}: correct the configuration.")
 
 
-def rotation(tokens: int, head_dim: int, base: float, device: torch.device, dtype: torch.dtype) -> Rotation:
-    """cos and sin (N, K) of position * base^(-2j/K), the K/2 angles twice over (half-split RoPE)."""
-    powers = torch.arange(0, head_dim, 2, dtype=torch.int64, device=device).float() / head_dim
-    angles = torch.arange(tokens, device=device).float()[:, None] * (1.0 / base**powers)
+def rotation(positions: Tensor, head_dim: int, base: float, dtype: torch.dtype) -> Rotation:
+    """cos and sin of position * base^(-2j/K), the K/2 angles twice over (half-split RoPE): (..., N) -> (..., N, K) each."""
+    powers = torch.arange(0, head_dim, 2, dtype=torch.int64, device=positions.device).float() / head_dim
+    angles = positions[..., None].float() * (1.0 / base**powers)
     angles = torch.cat([angles, angles], dim=-1)
     return angles.cos().to(dtype), angles.sin().to(dtype)
 
@@ -122,7 +122,7 @@ class Decoder(nn.Module):
         """RoPE of a sequence (B, N, D), computed once for a length, device and type."""
         known = self._rotation
         if known is None or (known[0].shape[0], known[0].device, known[0].dtype) != (h.shape[1], h.device, h.dtype):
-            known = self._rotation = rotation(h.shape[1], self.head_dim, self.rope_base, h.device, h.dtype)
+            known = self._rotation = rotation(torch.arange(h.shape[1], device=h.device), self.head_dim, self.rope_base, h.dtype)
         return known
 
     def forward(self, h: Tensor, mask: Tensor | None) -> Tensor:

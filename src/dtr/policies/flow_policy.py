@@ -23,11 +23,11 @@ from torch import Tensor, nn
 
 from dtr.errors import BadConfig
 from dtr.policies.base import Batch, Mark, Policy, unmarked
-from dtr.policies.decoder import Rotation
+from dtr.policies.decoder import Rotation, rotation
 from dtr.policies.flow import euler, seeded_noise
 from dtr.policies.flow_config import FlowPolicyConfig
 from dtr.policies.initial import fan_in_std, generator, truncated_normal
-from dtr.policies.joint import KeysValues, Stream, rotation_at, settle, visible
+from dtr.policies.joint import KeysValues, Stream, settle, visible
 from dtr.policies.joint_config import StreamConfig
 from dtr.policies.norms import Norm
 from dtr.policies.stack import Stack, linear_layers
@@ -144,8 +144,8 @@ class FlowPolicy(Policy):
         return h, self.valid_tokens(batch, h.shape[1])
 
     def rotation(self, positions: Tensor, stream: StreamConfig, h: Tensor) -> Rotation:
-        """RoPE of positions (B, T), in h's type."""
-        return rotation_at(positions, stream.head_dim, stream.rope_base, h.dtype)
+        """RoPE of positions (B, T), in h's type: (B, 1, T, K) each, the same for all heads."""
+        return rotation(positions.unsqueeze(1), stream.head_dim, stream.rope_base, h.dtype)
 
     def read(self, h: Tensor, valid: Tensor) -> tuple[Tensor, Memory]:
         """Run the first stream once: h_0 (B, N, D), valid (B, N) -> its end (B, N, D) and what the second stream needs of it."""

@@ -37,7 +37,7 @@ from torch import Tensor
 from dtr.errors import BadConfig, unknown
 from dtr.policies.base import Batch, Observation
 from dtr.policies.bounds import FloatArray, Statistics
-from dtr.policies.processor import HALF, Processor, affine, filled, pad_ids
+from dtr.policies.processor import HALF, Processor, affine, filled, pad_ids, stacked
 from dtr.policies.settings import optional
 from dtr.policies.tokenizer import Tokenizer
 from dtr.robots import robot
@@ -89,8 +89,8 @@ class FlowProcessor(Processor):
 
     def inputs(self, observations: Sequence[Observation]) -> Batch:
         """As `batch`, and noise_seed (B,): training draws its noise elsewhere."""
-        images, state = np.stack([o.images for o in observations]), np.stack([o.state for o in observations])
-        return self.batch(images, state, [o.instruction for o in observations]) | {"noise_seed": seeds(images, state)}
+        images, state, texts = stacked(observations)
+        return self.batch(images, state, texts) | {"noise_seed": seeds(images, state)}
 
     def fits(self, config: Any) -> None:
         """The widths of actions and state, and which robot it is."""
@@ -161,7 +161,7 @@ class FlowProcessor(Processor):
         return {"pixel_values": torch.cat([pixels, empty], dim=1), "image_mask": present.clone()}
 
     def _row(self, instruction: str, numbers: FloatArray) -> list[int]:
-        """[BOS] prompt [end]; numbers (8,) normalised."""
+        """[BOS] prompt [end]; numbers (P,) normalised."""
         cleaned = instruction.strip().replace("_", " ").replace("\n", " ")
         cleaned = cleaned.lower() if self.lower else cleaned
         said = binned(np.pad(numbers, (0, max(0, self.state_numbers - len(numbers)))), self.lower_edge)

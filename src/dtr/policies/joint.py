@@ -42,14 +42,6 @@ Cache = Mapping[int, KeysValues]
 """By original layer index."""
 
 
-def rotation_at(positions: Tensor, head_dim: int, base: float, dtype: torch.dtype) -> Rotation:
-    """cos and sin of position * base^(-2j/K), the K/2 angles twice over: (B, T) -> (B, 1, T, K) each."""
-    powers = torch.arange(0, head_dim, 2, dtype=torch.int64, device=positions.device).float() / head_dim
-    angles = positions[:, None, :, None].float() * (1.0 / base**powers)
-    angles = torch.cat([angles, angles], dim=-1)
-    return angles.cos().to(dtype), angles.sin().to(dtype)
-
-
 def visible(blocks: Iterable[int], device: torch.device) -> Tensor:
     """(T, T) bool: token t sees token u where block(u) <= block(t). `blocks`: the block of every token, increasing."""
     block = torch.tensor(tuple(blocks), device=device)

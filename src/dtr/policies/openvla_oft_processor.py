@@ -47,7 +47,7 @@ class OpenVLAProcessor(Processor):
     pixel_std: tuple[float, ...] = IMAGENET[1] + HALF[1]
 
     def batch(self, images: NDArray[np.uint8] | Tensor, state: ArrayLike, instructions: Sequence[str]) -> Batch:
-        """(B, n, S, S, 3) uint8, (B, 8), B texts -> pixel_values (B, 6 n, S, S), input_ids and attention_mask (B, T), proprio (B, 8)."""
+        """(B, n, S, S, 3) uint8, (B, P), B texts -> pixel_values (B, 6 n, S, S), input_ids and attention_mask (B, T), proprio (B, P)."""
         ids, mask = self.text(instructions)
         return {"pixel_values": self.pixels(images), "input_ids": ids, "attention_mask": mask, "proprio": self.proprio(state)}
 
@@ -86,7 +86,7 @@ class OpenVLAProcessor(Processor):
         return [*ids, *[self.placeholder] * (self.chunk * self.action_dim), self.stop]
 
     def proprio(self, state: ArrayLike) -> Tensor:
-        """(B, 8) raw -> (B, 8) float32 normalised, in [-1, 1]."""
+        """(B, P) raw -> (B, P) float32 normalised, in [-1, 1]."""
         return torch.from_numpy(self.proprio_bounds.normalise(state)).float()
 
     def targets(self, actions: ArrayLike) -> Tensor:

@@ -72,6 +72,4 @@ PAIRS = (
 TIED = (Tied(f"{_VLM}.model.language_model.embed_tokens.weight", f"{_VLM}.lm_head.weight"),)
 
 KEYS = KeyMap({"weights": Part(PAIRS, tied=TIED)})
-"""One part, as openpi writes it."""
-LEROBOT_KEYS = KeyMap({"weights": Part(PAIRS, tied=TIED, prefix="model.")})
-"""The same as lerobot writes it."""
+"""One part, as openpi writes it; of lerobot's files the wrapper is found and taken off."""

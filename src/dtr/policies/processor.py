@@ -1,8 +1,8 @@
 """Everything between raw numbers and tensors, stored in the policy file: one class a family of policies, one interface.
 
-Outside of here actions are LIBERO's: translation, rotation and gripper in [-1, 1], gripper -1 opens, +1 closes. What a model sees
-instead, and how its words are put, is the processor's business alone.
-Legend: B batch, n images, S pixels, T text tokens, C chunk, A action dimension of the environment.
+Outside of here state and actions are those of the robot that `robot` names (`dtr.robots`; LIBERO's: 8 numbers and 7 in [-1, 1]). What a
+model sees instead, and how its words are put, is the processor's business alone.
+Legend: B batch, n images, S pixels, T text tokens, C chunk, A and P numbers of an action and of the state in the environment.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def filled(prompt: str, **values: str) -> str:
 
 @dataclass(frozen=True)
 class Processor(ABC):
-    """`actions_bounds` (A,), `proprio_bounds` (8,) what numbers are normalised by; `image_size` S; `chunk` C; `action_dim` A;
+    """`actions_bounds` (A,), `proprio_bounds` (P,) what numbers are normalised by; `image_size` S; `chunk` C; `action_dim` A;
     `image_path` how a drawn picture becomes one of S x S pixels (`dtr.policies.image_path`); `robot` what state and actions mean
     (`dtr.robots`)."""
 
@@ -65,13 +65,11 @@ class Processor(ABC):
 
     def inputs(self, observations: Sequence[Observation]) -> Batch:
         """Raw observations to model inputs (see `batch`)."""
-        images = np.stack([o.images for o in observations])
-        state = np.stack([o.state for o in observations])
-        return self.batch(images, state, [o.instruction for o in observations])
+        return self.batch(*stacked(observations))
 
     @abstractmethod
     def batch(self, images: NDArray[np.uint8] | Tensor, state: ArrayLike, instructions: Sequence[str]) -> Batch:
-        """(B, n, H, W, 3) uint8, H = W = S where the image path is exact, (B, 8), B texts -> what the policy's class calls a batch,
+        """(B, n, H, W, 3) uint8, H = W = S where the image path is exact, (B, P), B texts -> what the policy's class calls a batch,
         without actions."""
 
     @abstractmethod
@@ -80,7 +78,7 @@ class Processor(ABC):
 
     @abstractmethod
     def actions(self, normalised: Tensor) -> FloatArray:
-        """(B, C, action dimension of the model) -> (B, C, A) float64 actions of the environment in [-1, 1]."""
+        """(B, C, action dimension of the model) -> (B, C, A) float64 actions of the environment, within its robot's limit."""
 
     @abstractmethod
     def text_length(self, instruction: str) -> int:
@@ -145,6 +143,12 @@ class Processor(ABC):
         bounds = {name: read_statistics(values[name]) for name in ("actions_bounds", "proprio_bounds")}
         tuples = {name: tuple(values[name]) for name in TUPLES if name in values}
         return cls(**{**values, **bounds, **tuples, "tokenizer": read_tokenizer(values["tokenizer"])})
+
+
+def stacked(observations: Sequence[Observation]) -> tuple[NDArray[np.uint8], NDArray[np.float32], list[str]]:
+    """Images (B, n, H, W, 3), state (B, P), and B texts."""
+    images, state = np.stack([o.images for o in observations]), np.stack([o.state for o in observations])
+    return images, state, [o.instruction for o in observations]
 
 
 @functools.cache

@@ -28,6 +28,7 @@ Floats = NDArray[np.float32]
 JPEG_QUALITY = 95
 """Default of tf.image.encode_jpeg; chroma is halved in both directions."""
 CROP_AREA = 0.9
+"""Share of the picture that the centred window has."""
 
 
 def oft(image: Pictures, size: int) -> Pictures:
@@ -40,14 +41,14 @@ def lingbot(image: Pictures, size: int) -> Pictures:
     return lanczos3(jpeg(image), size)
 
 
-def jpeg(image: Pictures, quality: int = JPEG_QUALITY) -> Pictures:
+def jpeg(image: Pictures) -> Pictures:
     """Encoded and decoded as TensorFlow does: the accurate cosine transform there, the fast one back, which makes pictures 0.5 grey levels
     darker and moves single bytes by up to 10. Pillow cannot be told to decode fast, simplejpeg can."""
     from PIL import Image
     from simplejpeg import decode_jpeg
 
     buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, format="JPEG", quality=quality, subsampling="4:2:0")
+    Image.fromarray(image).save(buffer, format="JPEG", quality=JPEG_QUALITY, subsampling="4:2:0")
     decoded: Pictures = decode_jpeg(buffer.getvalue(), colorspace="RGB", fastdct=True, fastupsample=False)
     return decoded
 
@@ -100,10 +101,10 @@ def sine(x: Floats) -> Floats:
     return np.sin(x.astype(np.float64)).astype(np.float32)
 
 
-def centre_crop(image: Pictures, area: float = CROP_AREA) -> Pictures:
-    """(S, S, 3) -> (S, S, 3): the centred window of `area` of the picture, `tf.image.crop_and_resize`, cut off to bytes (x 255.5)."""
+def centre_crop(image: Pictures) -> Pictures:
+    """(S, S, 3) -> (S, S, 3): the centred window of CROP_AREA of the picture, `tf.image.crop_and_resize`, cut off to bytes (x 255.5)."""
     x = image.astype(np.float32) * np.float32(1 / 255)
-    (low_y, high_y, part_y), (low_x, high_x, part_x) = (taps(length, area) for length in image.shape[:2])
+    (low_y, high_y, part_y), (low_x, high_x, part_x) = (neighbours(length) for length in image.shape[:2])
     part_y, part_x = part_y[:, None, None], part_x[None, :, None]
     top = x[low_y][:, low_x] + (x[low_y][:, high_x] - x[low_y][:, low_x]) * part_x
     bottom = x[high_y][:, low_x] + (x[high_y][:, high_x] - x[high_y][:, low_x]) * part_x
@@ -111,10 +112,10 @@ def centre_crop(image: Pictures, area: float = CROP_AREA) -> Pictures:
     return np.clip(value * np.float32(255.5), 0, 255).astype(np.uint8)
 
 
-def taps(length: int, area: float) -> tuple[Any, Any, Floats]:
+def neighbours(length: int) -> tuple[Any, Any, Floats]:
     """Of every target pixel along one side: the source pixels below and above, and how far it lies between them."""
     one, most = np.float32(1), np.float32(length - 1)
-    side = np.sqrt(np.float32(area))
+    side = np.sqrt(np.float32(CROP_AREA))
     low = (one - side) / np.float32(2)
     step = ((low + side) - low) * most / most
     at = low * most + np.arange(length, dtype=np.float32) * step

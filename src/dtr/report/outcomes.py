@@ -15,10 +15,11 @@ from typing import Any
 from dtr.errors import BadRecord
 from dtr.provenance import read_json, sha256_file
 from dtr.rollout.episode import Episode, read_episodes
-from dtr.rollout.hello import Hello, beside, conditions_of, kept_hello, scenes_of
+from dtr.rollout.hello import beside, conditions_of, kept_hello, scenes_of
 from dtr.rollout.protocol import Protocol, conditions_on, tasks_of
 from dtr.sim.suites import MAX_STEPS
 from dtr.stats import Paired, paired
+from dtr.wire.robot import RobotHello
 
 SHOWN = 5
 """Episodes named in a message before it says how many more there are."""
@@ -33,7 +34,7 @@ class Run:
     seed: int
     outcomes: Mapping[str, tuple[bool, ...]]
     assets: str | None = None
-    hello: Hello | None = None
+    hello: RobotHello | None = None
     """What the suite is, where it is none of ours."""
 
     @property
@@ -128,8 +129,12 @@ def run_record(path: Path) -> Mapping[str, Any]:
 
 def machine_of(path: Path) -> dict[str, Any] | None:
     """What a result can depend on of the machine that wrote `path`."""
-    record = run_record(path)
-    return {key: record[key] for key in ("cpu", "cores", "python", "versions") if key in record} or None
+    return telling(run_record(path)) or None
+
+
+def telling(machine: Mapping[str, Any]) -> dict[str, Any]:
+    """Of what a record says of its machine, what a result can depend on."""
+    return {key: machine[key] for key in ("cpu", "cores", "python", "versions") if key in machine}
 
 
 def training_seed(path: Path) -> int:

@@ -16,7 +16,7 @@ from typing import Any
 
 from dtr.errors import BadConfig, BadRecord
 from dtr.provenance import read_json, sha256_file
-from dtr.report.outcomes import machine_of, read_run
+from dtr.report.outcomes import machine_of, read_run, telling
 from dtr.rollout.episode import read_episodes
 from dtr.rollout.protocol import Protocol
 
@@ -51,7 +51,7 @@ def measured_cell(args: argparse.Namespace) -> dict[str, Any]:
         files += [("episodes", path) for path in args.episodes]
         files += [("baseline", path) for path in args.baseline if path not in args.episodes]
         machines += [machine for path in args.episodes if (machine := machine_of(path))]
-    kept = [{key: machine[key] for key in ("cpu", "cores", "python", "versions") if key in machine} for machine in machines]
+    kept = [telling(machine) for machine in machines]
     ancestry = [{"role": role, "path": str(path), "sha256": sha256_file(path)} for role, path in files]
     return {
         "quantity": args.column,

@@ -30,9 +30,10 @@ if TYPE_CHECKING:
     from dtr.sim.simulator import Frame
 
 Infer = Callable[[Mapping[int, tuple["Frame", str]]], Mapping[int, Array]]
-"""Row -> (frame, instruction) to row -> environment actions (chunk, 7)."""
+"""Row -> (frame, instruction) to row -> environment actions (chunk, A), A of the robot that is played."""
 
 ATTEMPTS = 2
+PATIENCE_S = 0.1
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,7 @@ class Engine:
     """Plays orders with `workers` simulators and one policy.
 
     More workers than cores is sensible: while some wait for an inference, the others keep the cores busy. An inference starts when
-    every row is asked for, when nobody is left who could ask, or when a request has waited `patience_s`.
+    every row is asked for, when nobody is left who could ask, or when a request has waited PATIENCE_S.
     A worker that gives no sign (a frame comes every chunk) for `hang_s` seconds counts as hung; building a simulator is in that time.
     """
 
@@ -124,10 +125,9 @@ class Engine:
         workers: int,
         factory: Factory = build_simulator,
         hang_s: float = 300.0,
-        patience_s: float = 0.1,
     ) -> None:
         self.infer, self.protocol, self.workers, self.factory = infer, protocol, workers, factory
-        self.hang_s, self.patience_s = hang_s, patience_s
+        self.hang_s = hang_s
 
     def run(self, orders: Sequence[Order]) -> Generator[Result, None, None]:
         """Play every order; yields results as they come. Raises the DtrError of a worker (no GL library, ...) at once."""
@@ -161,7 +161,7 @@ class Engine:
         """The workers that have said something or have been silent for too long; waits a moment for the first."""
         working = {hand.connection: hand for hand in crew if hand.working}
         pending = any(hand.frame is not None for hand in crew)
-        spoken = {working[c] for c in wait(list(working), self.patience_s if pending else 1.0) if isinstance(c, Connection)}
+        spoken = {working[c] for c in wait(list(working), PATIENCE_S if pending else 1.0) if isinstance(c, Connection)}
         now = time.monotonic()
         return [hand for hand in working.values() if hand in spoken or now - hand.since > self.hang_s]
 
@@ -193,7 +193,7 @@ class Engine:
             return
         full, alone = len(rows) == self.protocol.batch, not any(hand.working for hand in crew)
         oldest_s = time.monotonic() - min(hand.since for hand in rows.values())
-        if not (full or alone or oldest_s >= self.patience_s):
+        if not (full or alone or oldest_s >= PATIENCE_S):
             return
         requests = {row: (hand.frame, hand.order.instruction) for row, hand in rows.items() if hand.frame and hand.order}
         chunks = self.infer(requests)

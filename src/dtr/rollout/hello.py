@@ -20,8 +20,6 @@ from dtr.robots import robot as robot_of
 from dtr.rollout.protocol import Protocol
 from dtr.wire.robot import RobotHello, RobotTask
 
-Hello = RobotHello
-"""Under the name that is known above the wire."""
 NUMBERS = ("states", "max_steps", "cameras", "state_dim", "action_dim", "connections")
 
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class Inference:
-    """Rows of (frame, instruction) -> rows of environment actions (chunk, 7) float64.
+    """Rows of (frame, instruction) -> rows of environment actions (chunk, A) float64, A of the policy's robot.
 
     `instructions` are all that may ever be asked for in this suite: the longest one fixes the text length where the processor does not.
     """

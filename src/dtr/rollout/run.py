@@ -10,7 +10,7 @@ import argparse
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -66,21 +66,16 @@ def run(args: argparse.Namespace) -> None:
     protocol = Protocol.read(args.protocol)
     arenas, robot = where(args)
     check(args, len(arenas))
-    tasks = arenas[0].suite
-    chosen = [film_key(text, tasks, protocol) for text in args.episodes or ()]
+    chosen = [film_key(text, arenas[0].suite, protocol) for text in args.episodes or ()]
     orders = [ordered(protocol, arena) for arena in arenas]
     loaded = load_policy(args.policy, device=args.device)
+    processor = loaded.processor
     if robot is not None:
-        check_shapes(
-            robot,
-            loaded.processor.pictures(loaded.policy.config.images),
-            len(loaded.processor.proprio_bounds.mask),
-            loaded.processor.action_dim,
-            loaded.processor.robot,
-        )
+        cameras, numbers = processor.pictures(loaded.policy.config.images), len(processor.proprio_bounds.mask)
+        check_shapes(robot, cameras, numbers, processor.action_dim, processor.robot)
     policy = executed(loaded.policy, kernels_of(loaded.header))
     said = [tuple(instructions(arena.suite, due)) for arena, due in zip(arenas, orders, strict=True)]
-    first = build_inference(policy, loaded.processor, protocol, said[0], robot.robot if robot else DEFAULT)
+    first = build_inference(policy, processor, protocol, said[0], robot.robot if robot else DEFAULT)
     asked = {said[0]: first} | {texts: first.also(texts) for texts in dict.fromkeys(said[1:]) if texts != said[0]}
     workers, sha256 = min(args.workers, arenas[0].most or args.workers), sha256_file(args.policy)[:16]
     parts = [
@@ -89,22 +84,28 @@ def run(args: argparse.Namespace) -> None:
     ]
     lent = {part.out: take(part, args.policy, args.siblings) for part in parts if args.siblings and not part.out.exists()}
     found = roll_out(parts, args.state_dir)
-    wall_s, played = time.time() - started, sum(part.session.played for part in parts)
+    if robot is not None:
+        keep_hello(parts[0].out, robot)
+    keep_run_records(parts, lent, started, workers=workers, protocol=protocol.to_dict())
     for part, episodes in zip(parts, found, strict=True):
-        if robot is not None:
-            keep_hello(part.out, robot)
         if sibling := lent.get(part.out):
             print(f"{part.out}: of {sibling}, which is of the same policy", file=sys.stderr)
-            report(episodes, part.out)
-            continue
-        share = part.session.played / played if played else 1 / len(parts)
-        facts = {"workers": workers, "episodes_per_h": round(played * 3600 / wall_s, 1), "protocol": protocol.to_dict()}
-        facts |= {"wall_s": round(share * wall_s, 3), "together": len(parts)} if len(parts) > 1 else {}
-        write_run_record(part.out, started, stage="rollout", played=part.session.played, **facts)
         report(episodes, part.out)
     if args.video:
         due, episodes = orders[0], found[0]
         parts[0].session.film([o for o in due if o.key in (chosen or failures(episodes))], {e.key: e for e in episodes}, args.video)
+
+
+def keep_run_records(parts: Sequence[Part], lent: Mapping[Path, Path | None], started: float, **facts: Any) -> None:
+    """What each rollout took, beside its file: of several together its share of the seconds, by episodes. One that was lent has its own."""
+    wall_s, played = time.time() - started, sum(part.session.played for part in parts)
+    own = facts | {"episodes_per_h": round(played * 3600 / wall_s, 1)}
+    for part in parts:
+        if lent.get(part.out):
+            continue
+        share = part.session.played / played if played else 1 / len(parts)
+        shared = {"wall_s": round(share * wall_s, 3), "together": len(parts)} if len(parts) > 1 else {}
+        write_run_record(part.out, started, stage="rollout", played=part.session.played, **own, **shared)
 
 
 def where(args: argparse.Namespace) -> tuple[list[Arena], RobotHello | None]:

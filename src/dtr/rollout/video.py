@@ -17,6 +17,7 @@ from dtr.rollout.worker import Array
 
 CODECS = ("vp09", "mp4v")
 STEPS_PER_S = 20
+COLUMNS = 4
 SIDE = 256
 """Small pictures are enlarged to about this many pixels."""
 
@@ -65,14 +66,14 @@ def count_pictures(path: Path) -> int:
     return count
 
 
-def write_contact_sheet(path: Path, pictures: Sequence[tuple[str, Array]], columns: int = 4) -> None:
-    """Write (caption, (H, W, 3) uint8) pictures as one PNG, `columns` a line."""
+def write_contact_sheet(path: Path, pictures: Sequence[tuple[str, Array]]) -> None:
+    """Write (caption, (H, W, 3) uint8) pictures as one PNG, at most COLUMNS a line."""
     from PIL import Image, ImageDraw
 
     images = [(caption, enlarge(picture[None])[0]) for caption, picture in pictures]
     height, width = images[0][1].shape[:2]
     margin = 16
-    columns = min(columns, len(images))
+    columns = min(COLUMNS, len(images))
     sheet = Image.new("RGB", (columns * width, math.ceil(len(images) / columns) * (height + margin)), "white")
     draw = ImageDraw.Draw(sheet)
     for i, (caption, image) in enumerate(images):

@@ -4,7 +4,7 @@ The conversation over one pipe, worker's words indented:
 
     Order                        play this episode
         Frame                    what the policy may see now
-    actions (chunk, 7)           these, in this order; stepped unseen
+    actions (chunk, A)           these, in this order; stepped unseen
         Frame ...
         Finished                 the goal holds, or the step limit is reached
     Order ... (or the pipe closes: go home)

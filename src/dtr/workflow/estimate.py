@@ -27,7 +27,7 @@ from dtr.workflow.bill import Job, left_out, text
 from dtr.workflow.passes import forwards
 from dtr.workflow.planned import late_files, read_targets
 from dtr.workflow.rates import Rate, Run
-from dtr.workflow.resources import FLOAT, frames, pictures_mb, planned, training_mb, training_s
+from dtr.workflow.resources import CANARY_EPISODES, FLOAT, frames, pictures_mb, planned, training_mb, training_s
 from dtr.workflow.sizes import FULL_SIZE, Size, depths, left, size_of_model
 from dtr.workflow.targets import METHODS, Targets
 
@@ -49,7 +49,6 @@ EPISODE_KB = 0.33
 """One episode in a record; measured."""
 FRAME_KB = 0.12
 """One frame of demonstrations without pictures; measured: 14.7 MB of 121,007."""
-CANARY_EPISODES = 3
 
 
 def matches(path: str) -> tuple[str, dict[str, str]] | None:
@@ -190,7 +189,7 @@ class Estimator:
         return Job("rollout", path, n / rate.per_s, int(self.on_gpu), n * EPISODE_KB / 1e3, n * EPISODE_KB / 1e3, rate.basis)
 
     def canary(self, path: str, w: Mapping[str, str]) -> Job:
-        """Three episodes of each suite."""
+        """CANARY_EPISODES of each suite."""
         rate = self.episodes_per_s(w)
         return Job("canary", path, CANARY_EPISODES * len(self.targets.config["suites"]) / rate.per_s, int(self.on_gpu), 0, 0, rate.basis)
 

@@ -55,6 +55,10 @@ PUBLISHED_FRAMES = 300_000
 """Of a fetched data set: LIBERO's four suites have 273,465."""
 FLOAT = 4
 PROCESS_MB, CUDA_MB, SIMULATOR_MB = 2000, 4000, 600
+CANARY_EPISODES = 3
+"""Of each suite: dtr.rollout.canary, which needs torch."""
+FAILURES = 12
+"""Episodes played once more for a contact sheet: dtr.report.figures.failures, which needs matplotlib."""
 
 
 class Wildcards(Protocol):
@@ -201,9 +205,9 @@ def rollout_s(targets: Targets, w: Wildcards, threads: int, rate: float) -> floa
 
 
 def canary_s(targets: Targets, w: Wildcards, threads: int, rate: float) -> float:
-    """Three episodes of each suite."""
+    """CANARY_EPISODES of each suite."""
     protocol = json.loads(targets.protocol_json(w.protocol))
-    return 3 * len(targets.config["suites"]) * episode_s(protocol, size_of(targets, w.policy, w.cut), threads, rate)
+    return CANARY_EPISODES * len(targets.config["suites"]) * episode_s(protocol, size_of(targets, w.policy, w.cut), threads, rate)
 
 
 def failures_mb(targets: Targets, w: Wildcards, threads: int) -> float:
@@ -213,10 +217,10 @@ def failures_mb(targets: Targets, w: Wildcards, threads: int) -> float:
 
 
 def failures_s(targets: Targets, w: Wildcards, threads: int, rate: float) -> float:
-    """A dozen episodes (dtr.report.figures.failures), played once more."""
+    """As many episodes, played once more."""
     arm = targets.arm(w.table, w.row)
     protocol = json.loads(targets.protocol_json(targets.protocol(arm, "")))
-    return 12 * episode_s(protocol, size_of(targets, arm.policy, arm.cut), threads, rate)
+    return FAILURES * episode_s(protocol, size_of(targets, arm.policy, arm.cut), threads, rate)
 
 
 def cut_failures_mb(targets: Targets, w: Wildcards, threads: int) -> float:
