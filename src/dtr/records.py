@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import jsonschema
 
@@ -33,16 +33,16 @@ def validate(value: Any, kind: str, where: str | Path) -> None:
 def check_given(value: Any, expected: str | Mapping[str, Any], where: str, definition: str | None = None) -> None:
     """Raises BadConfig when `value`, which a user gave at `where`, is not as a schema says: one of schemas/ by its name (and of it a
     `definition`), or the schema itself."""
-    whole, told = expected, ""
-    if isinstance(expected, str):
-        whole, told = schema(expected), f"schemas/{expected}.schema.json describes every key"
+    whole: Mapping[str, Any] = schema(expected) if isinstance(expected, str) else expected
+    told = f"schemas/{expected}.schema.json describes every key" if isinstance(expected, str) else ""
     whole = {"$ref": f"#/$defs/{definition}", "$defs": whole["$defs"]} if definition else whole
     error = first_error(value, whole)
     if error is None:
         return
     if error.validator == "additionalProperties" and isinstance(error.schema, Mapping):
+        given: Any = error.instance
         known, path = error.schema.get("properties", {}), ".".join([where, *map(str, error.absolute_path)])
-        raise BadConfig(str(unknown("key", min(set(error.instance) - set(known)), known, f"(in {path}; {told})")))
+        raise BadConfig(str(unknown("key", min(set(given) - set(known)), known, f"(in {path}{told and '; '}{told})")))
     mend = "add" if error.validator == "required" else "correct"
     raise BadConfig(f"{fault(error, where)}: {mend} it{f' ({told})' if told else ''}.")
 
@@ -53,7 +53,7 @@ def listed(*keys: str, instead: str) -> dict[str, Any]:
     return {"type": "array", "minItems": 1, "items": {"type": "object", "required": list(keys), **played}}
 
 
-def read_given(text: str, flag: str, kind: type = dict, yaml: bool = False) -> Any:
+def read_given(text: str, flag: str, kind: type[Any] = dict, yaml: bool = False) -> Any:
     """The object or list (`kind`) of an argument that is JSON itself, or the path of a file of it (of `yaml` too). Raises BadConfig."""
     from yaml import YAMLError, safe_load
 
@@ -76,21 +76,23 @@ def first_error(value: Any, schema: Mapping[str, Any]) -> jsonschema.ValidationE
 
 def fault(error: jsonschema.ValidationError, where: str) -> str:
     """What is expected at which key of `where`, and what came: `the protocol.trials must be a whole number from 1 on, got "5"`."""
-    while error.validator in ("type", "const", "enum") and error.parent is not None and error.parent.absolute_path == error.absolute_path:
-        error = error.parent  # one of several choices: name all
-    path, came = ".".join([where, *map(str, error.absolute_path)]), json.dumps(error.instance, ensure_ascii=False, default=str)[:80]
+    above = error.parent
+    while error.validator in ("type", "const", "enum") and above is not None and above.absolute_path == error.absolute_path:
+        error, above = cast(jsonschema.ValidationError, above), above.parent  # one of several choices: name all
+    given: Any = error.instance
+    path, came = ".".join([where, *map(str, error.absolute_path)]), json.dumps(given, ensure_ascii=False, default=str)[:80]
     expected: Mapping[str, Any] = error.schema if isinstance(error.schema, Mapping) else {}
     if "propertyNames" in list(error.absolute_schema_path)[-3:]:
         return f"the names in {path} must be {form(expected)}, got {came}"
     if error.validator == "required":
-        missing = next(name for name in expected["required"] if name not in error.instance)
+        missing = next(name for name in expected["required"] if name not in given)
         meant = expected.get("properties", {}).get(missing, {})
         meaning = meant.get("description", "").rstrip(".")
         said = "; ".join(filter(None, [form(meant), meaning[:1].lower() + meaning[1:]]))
-        return f"{path} must have {missing!r}{f' ({said})' if said else ''}, got {', '.join(map(repr, error.instance)) or 'nothing'}"
+        return f"{path} must have {missing!r}{f' ({said})' if said else ''}, got {', '.join(map(repr, given)) or 'nothing'}"
     if error.validator == "additionalProperties":
         known = expected.get("properties", {})
-        return f"{path} must have no key but {', '.join(known)}, got {', '.join(repr(key) for key in error.instance if key not in known)}"
+        return f"{path} must have no key but {', '.join(known)}, got {', '.join(repr(key) for key in given if key not in known)}"
     return f"{path} must be {form(expected)}, got {came}" if form(expected) else f"{path}: {error.message}"
 
 
@@ -104,6 +106,7 @@ def form(schema: Mapping[str, Any]) -> str:
     kinds = schema.get("type", "string" if "pattern" in schema else [])
     named = [KINDS[kind] for kind in ([kinds] if isinstance(kinds, str) else kinds) if kind != "null"]
     limits = [text.format(schema[key]) for key, text in LIMITS.items() if schema.get(key) is not None]
+    limits += [f"but not {schema['not']['pattern']}"] if "pattern" in schema.get("not", {}) else []
     whole = " ".join([" or ".join(named), *limits]).strip()
     return " or ".join(filter(None, [whole, "null" if "null" in kinds else ""]))
 
@@ -116,14 +119,13 @@ KINDS = {
     "array": "a list",
     "boolean": "true or false",
 }
-NAMES = {dict: "object", list: "array"}
+NAMES: dict[type[Any], str] = {dict: "object", list: "array"}
 LIMITS = {
     "minimum": "from {} on",
     "exclusiveMinimum": "above {}",
     "maximum": "up to {}",
     "exclusiveMaximum": "below {}",
     "pattern": "of the form {}",
-    "not": "but not {[pattern]}",
     "minItems": "of {} or more",
     "maxItems": "of at most {}",
     "uniqueItems": "all different",
