@@ -2,52 +2,84 @@
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from multiprocessing.connection import wait
-from multiprocessing.context import ForkProcess
-from typing import Any
+from collections.abc import Callable, Sequence
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import ForkProcess, SpawnProcess
+from multiprocessing.resource_tracker import ensure_running
+from typing import Any, TypeVar, cast
 
 from dtr.errors import DtrError
 
+R = TypeVar("R")
 
-@contextlib.contextmanager
-def helpers(count: int) -> Iterator[ProcessPoolExecutor]:
-    """A pool of `count` processes, spawned, a fresh one for every task. An error or Ctrl-C in the block ends them at once.
 
-    Left alone, an executor plays everything that was submitted before it lets an exception through, and a `multiprocessing.Pool` waits
-    for ever for a process that was killed. Raises DtrError when one was.
+def spread(body: Callable[..., R], jobs: Sequence[tuple[Any, ...]], processes: int, ended: Callable[[int], None]) -> list[R]:
+    """`body(*job)` of every job, in their order; at most `processes` at a time, each in a spawned process of its own. `ended(k)` is called
+    when job k is done. An error, Ctrl-C or a signal here ends them at once.
+
+    They answer through pipes. An executor's queues hold named semaphores, and when this process is killed nobody takes them away but
+    multiprocessing's tracker, which says on stderr that they leaked.
     """
-    pool = ProcessPoolExecutor(count, multiprocessing.get_context("spawn"), end_with_parent, max_tasks_per_child=1)
+    results, waiting, busy = dict[int, R](), list(enumerate(jobs))[::-1], dict[Connection, tuple[int, SpawnProcess]]()
     try:
-        yield pool
-    except BaseException as error:
-        _end(pool)
-        if isinstance(error, BrokenProcessPool):
-            raise DtrError("a helper process was killed (for lack of memory?): run the same command with fewer --processes.") from error
-        raise
+        while waiting or busy:
+            while waiting and len(busy) < max(1, processes):
+                k, job = waiting.pop()
+                _start(k, body, job, busy)
+            for pipe in cast("list[Connection]", wait(list(busy))):
+                k, process = busy[pipe]
+                results[k] = _answer(pipe, process)
+                process.join()
+                del busy[pipe]
+                ended(k)
     finally:
-        pool.shutdown()
+        for pipe, (_, process) in busy.items():
+            process.kill()
+            process.join()
+            pipe.close()
+    return [results[k] for k in range(len(jobs))]
 
 
-def _end(pool: ProcessPoolExecutor) -> None:
-    """Kill a pool's processes until it is at its end: a finished one may be replaced while the others are being killed.
+def _start(k: int, body: Callable[..., Any], job: tuple[Any, ...], busy: dict[Connection, tuple[int, SpawnProcess]]) -> None:
+    """Start job k; it is in `busy` afterwards, whatever signal comes in between, and was born deaf to Ctrl-C."""
+    context = multiprocessing.get_context("spawn")
+    pipe, theirs = context.Pipe(duplex=False)
+    process = context.Process(target=_play, args=(theirs, body, job), daemon=True)
+    ensure_running()  # the tracker of `spawn`, which takes the mask away when it starts
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    try:
+        process.start()
+        busy[pipe] = k, process
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    theirs.close()
 
-    (`shutdown(wait=False)` would be shorter, but the executor's own thread then trips over what it has set to None: CPython 3.11.)
-    """
-    end = threading.Thread(target=pool.shutdown, kwargs={"wait": True, "cancel_futures": True})
-    end.start()
-    while end.is_alive():
-        for child in multiprocessing.active_children():
-            child.kill()
-        end.join(0.02)
+
+def _play(pipe: Connection, body: Callable[..., Any], job: tuple[Any, ...]) -> None:
+    end_with_parent()
+    try:
+        pipe.send((None, body(*job)))
+    except (DtrError, OSError) as error:  # anything else is a crash: it is printed here, and the other end hears nothing
+        pipe.send((error, None))
+
+
+def _answer(pipe: Connection, process: SpawnProcess) -> Any:
+    """What a helper sent, or its error. Raises DtrError when it was killed."""
+    try:
+        error, result = pipe.recv()
+    except EOFError:
+        process.join()
+        if (process.exitcode or 0) < 0:
+            raise DtrError("a helper process was killed (for lack of memory?): run the same command with fewer --processes.") from None
+        raise RuntimeError(f"a helper process crashed (exit code {process.exitcode}): its traceback stands above.") from None
+    if error is not None:
+        raise error
+    return result
 
 
 def fork(body: Callable[..., None], *args: Any, daemon: bool = False) -> ForkProcess:
@@ -74,7 +106,7 @@ def _begin(body: Callable[..., None], *args: Any) -> None:
 
 
 def end_with_parent() -> None:
-    """Call first in a helper (a pool's `initializer`): Ctrl-C is the parent's business, and the parent's end is ours."""
+    """Call first in a helper: Ctrl-C is the parent's business, and the parent's end is ours."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     if parent is not None:

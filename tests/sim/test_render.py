@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +15,7 @@ import pytest
 from dtr.data.demonstrations import TaskDemonstrations, read_demonstrations, write_demonstrations
 from dtr.data.lerobot import read_lerobot
 from dtr.data.lerobot_writer import Frames, write_frames, write_meta
+from dtr.data.parts import clear, keep, kept
 from dtr.data.pictures import read_data, with_pictures
 from dtr.data.render import draw, render
 from dtr.errors import BadDemonstrations
@@ -71,6 +76,44 @@ def test_whoever_trains_finds_the_pictures_of_raw_demonstrations(recorded: tuple
     assert np.array_equal(read_data([raw], 32, aside).images, read_lerobot(rendered).images)
     (rendered / "meta/info.json").unlink()  # as an interrupted run leaves it
     assert (with_pictures(raw, 32, aside) / "meta/info.json").exists()
+
+
+def test_a_killed_rendering_goes_on_after_its_last_whole_file(recorded: tuple[TaskDemonstrations, np.ndarray], tmp_path: Path) -> None:
+    raw, out, fresh = (tmp_path / name for name in ("raw", "out", "fresh"))
+    goals = [dataclasses.replace(recorded[0], name=task.name, language=task.language) for task in suite("embedded_goal").tasks[:2]]
+    write_demonstrations(raw, "embedded_goal", goals, {})
+    command = [sys.executable, "-m", "dtr.cli", "render", "--demos", str(raw), "--out", str(out), "--image-size", "32"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        limit = time.monotonic() + 240
+        while not (out / "parts/file-000.json").exists() and process.poll() is None and time.monotonic() < limit:
+            time.sleep(0.01)
+        process.terminate()
+        said = process.communicate()[1]
+    assert process.returncode == -signal.SIGTERM and "leaked" not in said and "Traceback" not in said, said
+    first, second = (out / f"data/chunk-000/file-{k:03d}.parquet" for k in range(2))
+    made = first.stat()
+    assert not second.exists() and not (out / "meta/info.json").exists()
+    (out / "data/chunk-000/.file-001.parquet.1.tmp").touch()  # begun by the killed process
+    render(raw, out, image_size=32)
+    assert (first.stat().st_ino, first.stat().st_mtime_ns) == (made.st_ino, made.st_mtime_ns), "a finished file was rendered again"
+    render(raw, fresh, image_size=32)
+    files = [{path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()} for folder in (out, fresh)]
+    assert files[0] == files[1] and not (out / "parts").exists()
+
+
+def test_only_whole_files_of_the_same_rendering_are_kept(tmp_path: Path) -> None:
+    pictures = np.zeros((2, 1, 8, 8, 3), np.uint8)
+    for k in range(3):
+        record = write_frames(tmp_path, k, Frames(pictures, np.zeros((2, 8)), np.zeros((2, 7)), [2], 0), k, 2 * k, 20)
+        keep(tmp_path, k, "other" if k == 1 else "same", record)
+    with open(tmp_path / "data/chunk-000/file-002.parquet", "ab") as file:
+        file.write(b"x")
+    assert kept(tmp_path, "same").keys() == {0}
+    clear(tmp_path, kept(tmp_path, "same"))
+    assert sorted(path.name for path in tmp_path.rglob("file-*")) == ["file-000.json", "file-000.parquet"]
+    (tmp_path / "meta").mkdir()
+    (tmp_path / "meta/info.json").touch()  # finished: whoever renders it again means it
+    assert not kept(tmp_path, "same")
 
 
 def test_another_scene_is_noticed(recorded: tuple[TaskDemonstrations, np.ndarray]) -> None:

@@ -9,13 +9,13 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from subprocess import PIPE, Popen
 from typing import Any
 
 import numpy as np
+from fake_process import fake, say
 
 from dtr.foreign.libero_plus import Entry, Plus
-from dtr.wire.address import Address, parse_address
+from dtr.wire.address import parse_address
 from dtr.wire.robot import offer
 
 
@@ -62,18 +62,8 @@ def plus(suite: str, perturbation: str, tasks: int, scenes: str = "listing 1") -
 @contextmanager
 def offered(address: Path, suite: str, perturbation: str, tasks: int, scenes: str = "listing 1") -> Iterator[str]:
     """It, in a process of its own: its address."""
-    words = [sys.executable, __file__, str(address), suite, perturbation, str(tasks), scenes]
-    process = Popen(words, stdout=PIPE, text=True)
-    try:
-        assert process.stdout is not None
-        yield process.stdout.readline().strip()
-    finally:
-        process.kill()
-        process.communicate()
-
-
-def say(found: Address) -> None:
-    print(found, flush=True)
+    with fake(__file__, str(address), suite, perturbation, str(tasks), scenes) as (found, _):
+        yield found
 
 
 if __name__ == "__main__":

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
-from subprocess import PIPE, Popen
+from subprocess import Popen
 
 import numpy as np
+from fake_process import fake, say
 
 from dtr.errors import MissingLibrary
-from dtr.wire.address import Address, parse_address
+from dtr.wire.address import parse_address
 from dtr.wire.message import Array
 from dtr.wire.robot import EpisodeFailed, RobotHello, RobotTask, offer
 
@@ -56,20 +56,9 @@ class Slider:
             file.write(f"{what}\n")
 
 
-@contextmanager
-def slider(folder: Path, address: str = "127.0.0.1:0") -> Iterator[tuple[str, Popen[str]]]:
+def slider(folder: Path, address: str = "127.0.0.1:0") -> AbstractContextManager[tuple[str, Popen[str]]]:
     """The robot in a process of its own: its address, and the process."""
-    process = Popen([sys.executable, __file__, address, str(folder)], stdout=PIPE, text=True)
-    try:
-        assert process.stdout is not None
-        yield process.stdout.readline().strip(), process
-    finally:
-        process.kill()
-        process.communicate()
-
-
-def say(found: Address) -> None:
-    print(found, flush=True)
+    return fake(__file__, address, str(folder))
 
 
 if __name__ == "__main__":

@@ -115,6 +115,31 @@ CASES = {
     "typo in a protocol": Case(
         ROLLOUT.format(GOOD, "embedded_spatial"), ("trails", "did you mean 'trials'"), PROTOCOL.replace("trials", "trails")
     ),
+    "protocol without a name": Case(
+        ROLLOUT.format(GOOD, "embedded_spatial"),
+        ("the inline protocol must have 'name' (text of the form", "part of the paths", "got 'trials': add it (schemas/protocol"),
+        '{"trials": 5}',
+    ),
+    "protocol of no number": Case(
+        ROLLOUT.format(GOOD, "embedded_spatial"),
+        ('protocol.trials must be a whole number from 1 on up to 50, got "5": correct it',),
+        PROTOCOL.replace('"trials": 1', '"trials": "5"'),
+    ),
+    "protocol that is a list": Case(
+        ROLLOUT.format(GOOD, "embedded_spatial"), ("--protocol must hold an object, got [5]: correct it",), "[5]"
+    ),
+    "recipe without steps": Case(
+        RECOVER.format(GOOD, "data"), ("--recipe must have 'steps' (a whole number from 1 on", "got 'batch'", "add it"), '{"batch": 4}'
+    ),
+    "recipe that is a list": Case(RECOVER.format(GOOD, "data"), ("--recipe must hold an object, got [5]: correct it",), "[5]"),
+    "rows without labels": Case("table --out OUT/x.csv --rows", ("--rows.0 must have 'plan', got nothing: add it",), "[{}]"),
+    "no rows": Case("table --out OUT/x.csv --rows", ("--rows must be a list of 1 or more, got []",), "[]"),
+    "played without an instruction": Case(
+        "pressure --scale smoke --out OUT/x.csv --played", ("--played.0 must have 'episodes', got nothing: add it",), "[{}]"
+    ),
+    "entry without a revision": Case(
+        "fetch --store OUT/x --config", ("hub must have 'revision'", "got 'id': add it (schemas/config"), '{"hub": {"id": "x"}}'
+    ),
     "NaN in a data set": Case(RECOVER.format(GOOD, "nan_data"), ("actions must be finite", "frame 7", "episode 1"), RECIPE),
     "NaN in a demonstration": Case("render --demos IN/nan_demos --out OUT/x", ("state must be finite", "step 0")),
     "wrong shape in a demonstration": Case("render --demos IN/short_demos --out OUT/x", ("state must be (5, 8), got (5, 6)",)),

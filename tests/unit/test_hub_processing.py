@@ -80,7 +80,7 @@ def test_every_published_entry_of_the_paper_s_scale_reads():
         ("gigabrain0", {"normalisation": "meanstd"}, "policies.gigabrain0: .* knows the normalisation q99, got 'meanstd'"),
         ("openvla_oft", {"role": "finetuned"}, "policies.openvla_oft: .* nothing of it can be fresh"),
         ("openvla_oft", {"statistics": {"data": "for"}}, "did you mean 'four'.*hub.statistics.data"),
-        ("openvla_oft", {"horizon": 0}, "0 is less than the minimum"),
+        ("openvla_oft", {"horizon": 0}, "hub.horizon must be a whole number from 1 on, got 0: correct it"),
     ],
 )
 def test_a_wrong_manifest_stops_before_anything_runs(name, change, says):
@@ -93,5 +93,5 @@ def test_a_wrong_manifest_stops_before_anything_runs(name, change, says):
 def test_what_is_made_here_is_not_fetched():
     with pytest.raises(BadConfig, match="it is made here, and there is nothing to fetch"):
         sources_of({"class": "openvla_oft", "pretraining": {}})
-    with pytest.raises(BadConfig, match=re.escape("--config must be JSON or the path of a YAML or JSON file, got 'nowhere.yaml'")):
+    with pytest.raises(BadConfig, match=re.escape("--config must be JSON or the path of a JSON or YAML file, got 'nowhere.yaml'")):
         read_entry("nowhere.yaml", None)

@@ -16,7 +16,7 @@ from four_policies import NAMES, batch, made
 
 from dtr.importance.calibration import Calibration, each_alone
 from dtr.importance.hessian import curvatures, hessian, probes, second_order
-from dtr.importance.igia import LR, igia
+from dtr.importance.igia import LR, first_steps, igia
 from dtr.importance.metrics import FUNCTIONS, TOGETHER, evaluate
 from dtr.importance.shared_pass import chosen_layers
 from dtr.policies.base import Batch, Policy
@@ -168,6 +168,18 @@ def test_igia_is_training() -> None:
             assert pulls[gate][s].item() == pytest.approx(naive, rel=1e-4)
         nn.utils.clip_grad_norm_(trained.parameters(), 1.0)
         optimiser.step()
+
+
+@pytest.mark.parametrize(("warmup", "share"), [(0, 1.0), (4, 0.25)])
+def test_igia_has_no_warm_up_unless_it_is_asked_for(warmup: int, share: float) -> None:
+    """AdamW's first step moves a weight by its rate, whatever the gradient."""
+    policy = made("openvla_oft")
+    before = {name: p.detach().clone() for name, p in policy.named_parameters()}
+    steps = first_steps(policy, Calibration.of([batch("openvla_oft")] * 2), 1e-3, warmup)
+    assert [next(steps), next(steps)] == [4, 4]
+    moved = max((p.detach() - before[name]).abs().max().item() for name, p in policy.named_parameters())
+    steps.close()
+    assert moved == pytest.approx(share * 1e-3, rel=1e-2)
 
 
 def test_magnitude_and_random() -> None:

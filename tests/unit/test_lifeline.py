@@ -1,38 +1,43 @@
-"""A pool's helpers end when the process that started them is killed or interrupted, and a killed helper ends the run."""
+"""Helpers end when the process that started them is killed or interrupted, and a killed helper ends the run."""
 
 import gc
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
 from dtr.errors import DtrError
-from dtr.lifeline import fork, helpers
+from dtr.lifeline import fork, spread
 
 PROGRAM = """
 import os, signal, sys, time
-from dtr.lifeline import helpers
+from dtr.lifeline import spread
 def play(seconds):
     print(os.getpid(), flush=True)
     time.sleep(seconds)
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    with helpers(1) as pool:
-        [future.result() for future in [pool.submit(play, 600), pool.submit(play, 600)]]
+    spread(play, [(600,), (600,)], 1, print)
 """
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_helpers_end_with_a_killed_or_interrupted_parent(tmp_path, number):
     script = tmp_path / "parent.py"
     script.write_text(PROGRAM)
-    with subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as parent:
-        assert parent.stdout is not None
+    with subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None and parent.stderr is not None
         helper = int(parent.stdout.readline())
+        held = [line for line in Path(f"/proc/{parent.pid}/maps").read_text().splitlines() if "/dev/shm" in line]
         parent.send_signal(number)
+        said = parent.stderr.read()
+    assert not held, "a process that holds named semaphores leaves them when it is killed"
+    assert "leaked" not in said and (number == signal.SIGINT or not said), said
     for _ in range(200):
         try:
             os.kill(helper, 0)
@@ -44,19 +49,37 @@ def test_helpers_end_with_a_killed_or_interrupted_parent(tmp_path, number):
 
 
 def test_a_killed_helper_ends_the_run():
-    with pytest.raises(DtrError, match="fewer --processes"), helpers(1) as pool:
-        pool.submit(os._exit, 9).result()
+    with pytest.raises(DtrError, match="fewer --processes"):
+        spread(kill_this, [()], 1, print)
 
 
-def test_an_error_ends_the_pool_at_once_and_without_a_word_from_its_threads():
-    """Here helpers come and go all the time while the pool is ended (pytest reports any thread that dies of an exception)."""
-    for attempt in range(5):
-        started = time.monotonic()
-        with pytest.raises(ValueError, match="enough"), helpers(2) as pool:
-            futures = [pool.submit(time.sleep, 0) for _ in range(500)]
-            futures[attempt].result()
-            raise ValueError("enough")
-        assert time.monotonic() - started < 60
+def test_a_crashed_helper_is_no_killed_one(capfd):
+    with pytest.raises(RuntimeError, match="exit code 1"):
+        spread(int, [("x",)], 1, print)
+    assert "invalid literal for int" in capfd.readouterr().err
+
+
+def test_results_come_in_order_and_errors_as_they_are():
+    ended = []
+    assert spread(pow, [(2, 3), (2, 4), (2, 5)], 2, ended.append) == [8, 16, 32]
+    assert sorted(ended) == [0, 1, 2] and spread(pow, [], 2, print) == []
+    with pytest.raises(FileNotFoundError):
+        spread(os.listdir, [("/no/such/folder",)], 1, print)
+
+
+def test_an_error_ends_the_others_at_once():
+    def enough(k):
+        raise ValueError("enough")
+
+    started = time.monotonic()
+    with pytest.raises(ValueError, match="enough"):
+        spread(time.sleep, [(0,), (600,), (600,)], 2, enough)
+    assert time.monotonic() - started < 300
+    assert not multiprocessing.active_children()
+
+
+def kill_this():
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def test_a_fork_does_not_collect_what_lay_here(tmp_path):

@@ -111,7 +111,7 @@ def break_picture(config):
         (break_recipe, "'pretrian'.*did you mean 'pretrain'"),
         (break_recipe_field, "recipes.recover.*stepz.*did you mean 'steps'"),
         (break_protocol, "protocols.closed.*trails|trails.*did you mean 'trials'"),
-        (break_samples, "calibrations.four.samples.*minimum of 2"),
+        (break_samples, "calibrations.four.samples must be a whole number from 2 on, got 1: correct it"),
         (break_picture, "policies.openvla_oft.model must say image_size"),
         (break_calibration, "'for'.*did you mean 'four'"),
     ],

@@ -27,6 +27,8 @@ SAMPLES, BATCH, DROP = 64, 8, 9
 COMPONENTS = ("vision", "language")
 PROBES = 2
 """Of each sample, for the Hessian's trace: as many again are what they are compared with."""
+WARMED = {"pi0.5's recipe": (5e-5, 10_000), "the embedded recipes": (1e-3, 100)}
+"""Rate, and steps of linear warm-up, of what IGIA's steps are the first of."""
 Scores = Mapping[str, float]
 
 
@@ -155,9 +157,14 @@ def apart(policy: Policy, calibration: Calibration) -> Iterator[tuple[str, Score
     yield "Magnitude: L2 norm", sizes, {b: sum(layer.weight.square().sum().item() for layer in found) ** 0.5 for b, found in layers.items()}
 
     pulls = means(igia(policy, calibration))
-    for reading, lr in (("IGIA: gradients summed, then absolute", LR), ("IGIA: absolute, at a rate of 1e-3", 1e-3)):
+    for reading, lr, warmup in (
+        ("IGIA: gradients summed, then absolute", LR, 0),
+        *((f"IGIA: absolute, at {times} times the rate", times * LR, 0) for times in (0.3, 3, 20)),
+        ("IGIA: absolute, at a rate that rises over its own steps", LR, calibration.samples // BATCH),
+        *((f"IGIA: absolute, at the rate and warm-up of {whose}", *recipe) for whose, recipe in WARMED.items()),
+    ):
         total: dict[Any, Tensor] = {layer: torch.zeros_like(layer.weight) for found in layers.values() for layer in found}
-        for _ in first_steps(policy, calibration, lr):
+        for _ in first_steps(policy, calibration, lr, warmup):
             for layer, summed in total.items():
                 if layer.weight.grad is not None:
                     summed += layer.weight.grad if "summed" in reading else layer.weight.grad.abs()

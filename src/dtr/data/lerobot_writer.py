@@ -52,14 +52,6 @@ class FileRecord:
     summaries: Mapping[str, Mapping[str, Any]]
 
 
-def clear(folder: Path) -> None:
-    """Remove the data set in `folder`, if there is one, and no other file: what an earlier one left would be read as a part of the next."""
-    (folder / "meta/info.json").unlink(missing_ok=True)  # first: without it the data set is unfinished
-    for pattern in ("data/chunk-*/file-*.parquet", "meta/episodes/chunk-*/file-*.parquet", "meta/tasks.parquet", "meta/stats.json"):
-        for path in folder.glob(pattern):
-            path.unlink()
-
-
 def write_frames(folder: Path, file: int, frames: Frames, first_episode: int, first_frame: int, fps: int) -> FileRecord:
     """Write data file number `file`, whose episodes and frames are numbered from `first_episode` and `first_frame` on."""
     n = len(frames.state)

@@ -2,7 +2,7 @@
 
 Rendered pictures are large and follow from the demonstrations, the picture's size and the version of the stage `render`. So they are
 kept aside, shared by all who train on them, in folders that are named by what they follow from: none is ever out of date, and all
-may be deleted at any time.
+may be deleted at any time. A rendering that was stopped goes on after its last whole file.
 """
 
 from __future__ import annotations

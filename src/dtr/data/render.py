@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import time
-from concurrent.futures import as_completed
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,11 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dtr.data.demonstrations import TaskDemonstrations, demonstrations_sha256, read_demonstrations, read_meta
-from dtr.data.lerobot_writer import FileRecord, Frames, clear, write_frames, write_meta
+from dtr.data.lerobot_writer import FileRecord, Frames, write_frames, write_meta
+from dtr.data.parts import clear, forget, keep, kept
 from dtr.errors import BadDemonstrations
-from dtr.lifeline import helpers
+from dtr.lifeline import spread
 from dtr.progress import Progress
-from dtr.provenance import write_run_record
+from dtr.provenance import digest, write_run_record
+from dtr.stages import version
 
 if TYPE_CHECKING:
     from dtr.sim.simulator import Simulator
@@ -31,29 +32,43 @@ TOLERANCE_M = 1e-3
 
 
 def render(folder: Path, out: Path, image_size: int = 64, processes: int = 1) -> None:
-    """Render the raw demonstrations in `folder` to a LeRobot v3 data set at `out`, pictures of `image_size` pixels a side."""
+    """Render the raw demonstrations in `folder` to a LeRobot v3 data set at `out`, pictures of `image_size` pixels a side.
+
+    Data files that a rendering of the same, stopped at any moment, had finished are taken as they are.
+    """
     suite, tasks = read_meta(folder)["suite"], read_demonstrations(folder)
     instructions = list(dict.fromkeys(task.language for task in tasks))
     first_episode = np.concatenate([[0], np.cumsum([t.episodes for t in tasks])])
     first_frame = np.concatenate([[0], np.cumsum([len(t.episode) for t in tasks])])
-    clear(out)
+    origin = digest([demonstrations_sha256(folder), image_size, version("render")])
+    files = kept(out, origin)
+    clear(out, files)
     jobs = [
-        (suite, task, out, k, instructions.index(task.language), int(first_episode[k]), int(first_frame[k]), image_size)
+        (suite, task, out, k, instructions.index(task.language), int(first_episode[k]), int(first_frame[k]), image_size, origin)
         for k, task in enumerate(tasks)
+        if k not in files
     ]
-    with Progress("render", int(first_frame[-1]), "frame") as progress, helpers(min(processes, len(jobs))) as pool:
-        futures = {pool.submit(render_task, *job): len(job[1].episode) for job in jobs}
-        for future in as_completed(futures):
-            future.result()
-            progress.update(futures[future])
-        files = [future.result() for future in futures]
-    write_meta(out, files, instructions, CONTROL_HZ, {"suite": suite, "demonstrations": demonstrations_sha256(folder)})
+    done = sum(sum(file.lengths) for file in files.values())
+    with Progress("render", int(first_frame[-1]), "frame", done) as progress:
+        drawn = spread(render_task, jobs, processes, lambda k: progress.update(len(jobs[k][1].episode)))
+    files |= {job[3]: file for job, file in zip(jobs, drawn, strict=True)}
+    whole = [files[k] for k in range(len(tasks))]
+    write_meta(out, whole, instructions, CONTROL_HZ, {"suite": suite, "demonstrations": demonstrations_sha256(folder)})
+    forget(out)
 
 
 def render_task(
-    suite: str, demonstrations: TaskDemonstrations, out: Path, file: int, task: int, first_episode: int, first_frame: int, image_size: int
+    suite: str,
+    demonstrations: TaskDemonstrations,
+    out: Path,
+    file: int,
+    task: int,
+    first_episode: int,
+    first_frame: int,
+    image_size: int,
+    origin: str,
 ) -> FileRecord:
-    """Render one task into data file number `file`; runs in a process of its own."""
+    """Render one task into data file number `file`; runs in a process of its own. A rendering of the same `origin` need not do it again."""
     from dtr.sim.simulator import Simulator
     from dtr.sim.suites import suite as suite_of
 
@@ -67,7 +82,9 @@ def render_task(
         simulator.close()
     lengths = [steps.stop - steps.start for steps in demonstrations.split()]
     frames = Frames(images, demonstrations.state, demonstrations.actions, lengths, task)
-    return write_frames(out, file, frames, first_episode, first_frame, CONTROL_HZ)
+    record = write_frames(out, file, frames, first_episode, first_frame, CONTROL_HZ)
+    keep(out, file, origin, record)
+    return record
 
 
 def draw(simulator: Simulator, demonstrations: TaskDemonstrations) -> NDArray[np.uint8]:

@@ -12,19 +12,14 @@ from __future__ import annotations
 
 import argparse
 import fnmatch
-import json
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import jsonschema
-import yaml
-
 from dtr.errors import BadConfig, unknown
 from dtr.policies.tokenizer import FETCHED
-from dtr.records import schema
+from dtr.records import check_given, read_given
 
 TOKENIZER = ("tokenizer*", "special_tokens_map.json", "added_tokens.json", "config.json")
 
@@ -104,7 +99,7 @@ class Manifest:
 
 def read_manifest(kind: str, hub: Mapping[str, Any]) -> Manifest:
     """The manifest of a policy class `kind`. BadConfig or UnknownName when a convention is not one of the class, or fields contradict."""
-    _check(hub, "checkpoint")
+    check_given(hub, "config", "hub", "checkpoint")
     known = CLASSES.get(kind)
     if known is None:
         raise unknown("policy class with published checkpoints", kind, CLASSES)
@@ -145,7 +140,7 @@ def read_manifest(kind: str, hub: Mapping[str, Any]) -> Manifest:
 
 def read_data_source(hub: Mapping[str, Any]) -> Source:
     """The data set of a `demos` entry."""
-    _check(hub, "dataset")
+    check_given(hub, "config", "hub", "dataset")
     return Source(hub["id"], "dataset", hub["revision"], tuple(hub["files"]), hub.get("sha256", {}))
 
 
@@ -158,14 +153,7 @@ def sources_of(entry: Mapping[str, Any]) -> tuple[Source, ...]:
 
 def read_entry(text: str, name: str | None) -> dict[str, Any]:
     """An entry of `policies` or `demos`: JSON, the path of a file that holds one, or of a configuration and then the entry's `name`."""
-    try:
-        inline = text.lstrip().startswith("{")
-        read = json.loads if inline or text.endswith(".json") else yaml.safe_load  # YAML takes JSON's 1e-05 for a word
-        value = read(text if inline else Path(text).read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise BadConfig(f"--config must be JSON or the path of a YAML or JSON file, got {text[:80]!r} ({error}): correct it.") from error
-    if not isinstance(value, dict):
-        raise BadConfig(f"--config must hold an object, got {type(value).__name__}: name a configuration or an entry of one.")
+    value: dict[str, Any] = read_given(text, "--config", yaml=True)
     entries: dict[str, Any] = {**value.get("policies", {}), **value.get("demos", {})}
     if not entries:
         return value
@@ -179,13 +167,3 @@ def add_entry_arguments(p: argparse.ArgumentParser) -> None:
     p.add_argument("--config", required=True, help="a configuration file, or JSON of one entry of its `policies` or `demos`")
     p.add_argument("--name", help="which entry of the configuration")
     p.add_argument("--store", type=Path, default=FETCHED, help=f"where fetched files are kept (default {FETCHED})")
-
-
-def _check(hub: Any, what: str) -> None:
-    """BadConfig unless `hub` is as schemas/config.schema.json says of a `checkpoint` or a `dataset`."""
-    definitions = schema("config")["$defs"]
-    validator = jsonschema.Draft202012Validator({"$ref": f"#/$defs/{what}", "$defs": definitions})
-    error = jsonschema.exceptions.best_match(validator.iter_errors(hub))
-    if error is not None:
-        path = ".".join(["hub", *map(str, error.absolute_path)])
-        raise BadConfig(f"{path}: {re.sub(r'^Additional', 'additional', error.message)}; schemas/config.schema.json describes every key.")

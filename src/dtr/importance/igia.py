@@ -1,6 +1,6 @@
 r"""IGIA: how hard the first steps of fine-tuning pull at a block's weights.
 
-    theta_0 = the policy;   g_s = dL_s/dtheta at theta_s,   theta_{s+1} = AdamW(theta_s, clip(g_s), lr)          s = 0 .. S-1
+    theta_0 = the policy;   g_s = dL_s/dtheta at theta_s,   theta_{s+1} = AdamW(theta_s, clip(g_s), LR)          s = 0 .. S-1
     I(B) = 1/S  sum_s  sum over W in B  sum_{jk}  | g_s,jk |
 
 L_s is the mean loss of calibration batch number s: each batch is one step, so samples / batch says how many steps there are (512 samples in
@@ -31,7 +31,7 @@ from dtr.recovery.flat import Flat
 from dtr.recovery.recipe import Recipe
 
 LR = 5e-5
-"""The rate of pi0.5's recipe (facts of the paper)."""
+"""The rate of pi0.5's recipe (facts of the paper), for every policy, and from the first step on: its warm-up (10,000 steps) is left out."""
 
 
 def igia(policy: Policy, calibration: Calibration, components: Components = None, granularities: Collection[str] = BLOCKS) -> Values:
@@ -47,9 +47,12 @@ def igia(policy: Policy, calibration: Calibration, components: Components = None
     return {name: torch.tensor(pulls, dtype=torch.float64) for name, pulls in values.items()}
 
 
-def first_steps(policy: Policy, calibration: Calibration, lr: float) -> Iterator[int]:
-    """Train; at every step the weights' `.grad` hold g_s, not clipped yet, and the number of its samples is given."""
-    recipe = Recipe(steps=1, batch=1, lr=lr, shards=1)
+def first_steps(policy: Policy, calibration: Calibration, lr: float, warmup: int = 0) -> Iterator[int]:
+    """Train; at every step the weights' `.grad` hold g_s, not clipped yet, and the number of its samples is given.
+
+    `warmup`: steps in which the rate rises linearly to `lr` (0: it is `lr` from the first on).
+    """
+    recipe = Recipe(steps=1, batch=1, lr=lr, warmup_steps=warmup, shards=1)
     with borrowed(policy) as flat:
         m, v = torch.zeros_like(flat.theta), torch.zeros_like(flat.theta)
         for s, batch in enumerate(calibration.batches()):
@@ -58,7 +61,7 @@ def first_steps(policy: Policy, calibration: Calibration, lr: float) -> Iterator
             yield size(batch)
             clip(g, recipe.clip)
             with torch.no_grad():
-                adamw(flat.theta, g, m, v, flat.decays, s + 1, recipe.lr, recipe)
+                adamw(flat.theta, g, m, v, flat.decays, s + 1, recipe.rate(s), recipe)
 
 
 @contextmanager

@@ -12,10 +12,7 @@ import argparse
 import json
 import time
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
-
-import yaml
 
 from dtr.data.dataset import Dataset
 from dtr.data.pictures import read_data
@@ -25,6 +22,7 @@ from dtr.policies.bounds import Bounds
 from dtr.policies.processor import Processor
 from dtr.policies.registry import build, policy_class, processor_class
 from dtr.policies.tokenizer import WordTokenizer
+from dtr.records import read_given
 from dtr.recovery.batches import Rows, check, fitted
 from dtr.recovery.fleet import working
 from dtr.recovery.recipe import Recipe, read_recipe
@@ -64,12 +62,7 @@ def unset(dimensions: int) -> Bounds:
 
 def read_settings(text: str) -> Mapping[str, Any]:
     """JSON text, or the path of a JSON or YAML file."""
-    try:
-        value = yaml.safe_load(text if text.lstrip().startswith("{") else Path(text).read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError) as error:
-        raise BadConfig(f"--config must be JSON or the path of a JSON or YAML file, got {text[:80]!r} ({error}): correct it.") from error
-    if not isinstance(value, Mapping):
-        raise BadConfig(f"--config must be an object with name and config, got {text[:80]!r}: correct it.")
+    value: Mapping[str, Any] = read_given(text, "--config", yaml=True)
     return value
 
 

@@ -9,15 +9,14 @@ for step k = 0 .. steps-1: warm-up, then constant until the fraction `decay_from
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 from dtr.errors import BadConfig, unknown
 from dtr.policies.settings import PRECISIONS, parse
+from dtr.records import check_given, read_given
 
 DECAYS = ("constant", "cosine", "linear")
 STATISTICS = ("data", "policy")
@@ -126,8 +125,6 @@ class Recipe:
 
 def read_recipe(text: str) -> Recipe:
     """A recipe from the path of a JSON file, or from the JSON text itself."""
-    try:
-        values = json.loads(text if text.lstrip().startswith("{") else Path(text).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise BadConfig(f"--recipe must be JSON or the path of a JSON file, got {text[:80]!r} ({error}): correct it.") from error
+    values = read_given(text, "--recipe")
+    check_given(values, "recipe", "--recipe")
     return Recipe.from_dict(values)

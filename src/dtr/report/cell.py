@@ -15,12 +15,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from jsonschema import Draft202012Validator
-from jsonschema.exceptions import best_match
-
 from dtr.errors import BadConfig, BadRecord
 from dtr.provenance import read_json, sha256_file, write_json
-from dtr.records import read_record, schema
+from dtr.records import read_record, validate
 from dtr.report.outcomes import Run, machine_of, pair, read_run, succeeded
 from dtr.report.reported import reported
 from dtr.report.speed import MEASURED, measured_cell
@@ -157,9 +154,7 @@ def spelled(runs: Sequence[Run]) -> dict[str, dict[str, dict[str, str]]]:
 
 def check_cell(cell: Any, where: Path) -> None:
     """Raises BadRecord when `cell` is not as schemas/cell.schema.json says."""
-    fault = best_match(Draft202012Validator(schema("cell")).iter_errors(cell))
-    if fault is not None:
-        raise BadRecord(f"{where} is no cell: {fault.json_path}: {fault.message[:200]}; write it again with `dtr cell`.")
+    validate(cell, "cell", where)
 
 
 def read_cell(path: Path) -> dict[str, Any]:

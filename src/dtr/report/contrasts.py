@@ -121,7 +121,7 @@ def markdown(lines: Sequence[Mapping[str, str]]) -> list[str]:
             rows.setdefault(key, {})[f"{entry['instruction']}: {entry['what']}"] = shown(entry)
         if rows:
             columns = [f"{said}: {what}" for said, judged in JUDGED.items() for what in judged]
-            head = ["model", "setting", "set", AGAINST[kind], *columns]
+            head = ["model", "setting", "set", AGAINST[kind] + (" the set" if kind == "beyond" else ""), *columns]
             body = [[*key, *(row.get(column, "-") for column in columns)] for key, row in rows.items()]
             parts += [
                 f"## {title}",
@@ -146,7 +146,8 @@ def shown(line: Mapping[str, str]) -> str:
 
 
 TITLES = {"depth": "against policies of the same depth that were not dropped", "beyond": "beyond what it changes on another set"}
-AGAINST = {"depth": "against", "beyond": "beyond the set"}
+AGAINST = {"depth": "against", "beyond": "beyond"}
+"""Kind -> the word between an arm and what it is held against."""
 LEGENDS = {
     "depth": "Points: the arm minus the named one on the same initial states, Tango's 95 % interval, exact McNemar p, not corrected for "
     "the number of comparisons. A drop that only matches a policy which never was whole shows no use of the pretrained blocks.",

@@ -81,10 +81,10 @@ def of_kind(
     for line in lines:
         key = line["row"], line["set"], line["against"]
         where = f"on {SETS.get(line['set'], line['set'])}, "
-        where += f"against {line['against']}" if kind == "depth" else f"beyond {SETS.get(line['against'], line['against'])}"
+        where += f"{contrasts.AGAINST[kind]} {line['against'] if kind == 'depth' else SETS.get(line['against'], line['against'])}"
         names = labelled(line) | {
             "setting": f"{line['setting']}, {where}",
-            "row": f"{line['row']} on {line['set']} {AGAINST[kind]} {key[2]}",
+            "row": f"{line['row']} on {line['set']} {contrasts.AGAINST[kind]} {key[2]}",
         }
         row = rows.setdefault(key, names | {"held": "", "cells": {}, "why": line["why"]})
         if line["status"] != "run":
@@ -145,6 +145,3 @@ def agree(path: Path, text: str, value: float, where: str) -> None:
     """Raise BadRecord unless a number of a CSV is that of its cells."""
     if abs(float(text) - value) > SAME:
         raise BadRecord(f"{path} says {text} for {where}, its cells {value:.6g}: make both again with `dtr pressure`.")
-
-
-AGAINST = {"depth": "against", "beyond": "beyond"}

@@ -9,13 +9,11 @@ Beside the columns of every table (dtr.report.table1) a line of its CSV has
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from dtr.errors import BadConfig
-from dtr.records import read_record
+from dtr.records import check_given, listed, read_given, read_record
 from dtr.report.dead import COLUMNS, HEAD, MEANING, Gone
 from dtr.report.reported import reported
 from dtr.report.table1 import LABELS, Cell, Cells, basis, legend, machine_line, number, said, shown, wide
@@ -27,12 +25,8 @@ Cuts = Mapping[str, Gone]
 
 def read_rows(text: str) -> list[dict[str, Any]]:
     """The rows of a table in order: labels, and `plan` of an arm that runs or `not_run` with the reason. Raises BadConfig."""
-    try:
-        rows: list[dict[str, Any]] = json.loads(text)
-        for row in rows:
-            _ = [row[key] for key in ("row", *LABELS)], row.get("plan") or row["not_run"]
-    except (ValueError, TypeError, KeyError) as error:
-        raise BadConfig(f"--rows expects a JSON list of rows with labels and a plan or not_run, but: {error!r}.") from error
+    rows: list[dict[str, Any]] = read_given(text, "--rows", list)
+    check_given(rows, listed("row", *LABELS, instead="plan"), "--rows")
     return rows
 
 

@@ -25,8 +25,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from dtr.errors import BadConfig, BadRecord
+from dtr.errors import BadRecord
 from dtr.provenance import write_json, write_text
+from dtr.records import check_given, listed, read_given
 from dtr.report import contrasts
 from dtr.report.cell import check_cell, success_cell
 from dtr.report.differences import spelled
@@ -60,14 +61,9 @@ def add_parser(verbs: Any) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Count, compare and write."""
-    inline = args.played.lstrip().startswith("[")
-    folder = Path() if inline else Path(args.played).parent
-    try:
-        played = json.loads(args.played if inline else Path(args.played).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise BadConfig(f"--played must be a JSON list or the path of one, got {args.played[:80]!r} ({error}): correct it.") from error
-    if not played:
-        raise BadConfig("expected at least one arm in --played, got none: add a row to the sheet.")
+    played = read_given(args.played, "--played", list)
+    check_given(played, listed(*LABELS, "set", "instruction", instead="episodes"), "--played")
+    folder = Path() if args.played.lstrip().startswith("[") else Path(args.played).parent
     cells = {key: cell for one in played if "not_run" not in one for key, cell in counted(one, args.scale, folder, args.out.stem).items()}
     where = args.out.parent / "cells" / args.out.stem
     for (row, *column), cell in cells.items():

@@ -6,19 +6,15 @@ Two success rates are comparable only when everything here but `name`, `trials` 
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jsonschema import Draft202012Validator
-from jsonschema.exceptions import best_match
-
-from dtr.errors import BadConfig, unknown
+from dtr.errors import unknown
 from dtr.provenance import digest
-from dtr.records import schema
+from dtr.records import check_given, read_given
 from dtr.rollout.official import names, resolved
 
 if TYPE_CHECKING:
@@ -69,9 +65,7 @@ class Protocol:
         for key in value:
             if key not in known:
                 raise unknown("protocol key", key, known, f"(in {where})")
-        error = best_match(Draft202012Validator(schema("protocol")).iter_errors(dict(value)))
-        if error is not None:
-            raise BadConfig(f"{where} does not validate: {error.json_path}: {error.message}; see schemas/protocol.schema.json.")
+        check_given(dict(value), "protocol", where)
         tasks = value.get("tasks")
         return cls(**{**value, "tasks": None if tasks is None else tuple(tasks)})
 
@@ -83,18 +77,11 @@ class Protocol:
         """
         if text in names():
             return cls.from_dict(resolved({"official": text, "name": text}, text), text)
-        inline = text.lstrip().startswith("{")
+        inline = text.lstrip().startswith(("{", "["))
         where = "the inline protocol" if inline else text
-        try:
-            value = json.loads(text if inline else Path(text).read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            if not inline and re.fullmatch(r"[\w-]+", text) and not Path(text).exists():
-                raise unknown("protocol", text, names(), "(or the path of a JSON file, or JSON itself)") from error
-            raise BadConfig(
-                f"expected a JSON object in {where}, but it cannot be read ({error}); see schemas/protocol.schema.json."
-            ) from error
-        if not isinstance(value, dict):
-            raise BadConfig(f"expected a JSON object in {where}, got {type(value).__name__}; see schemas/protocol.schema.json.")
+        if not inline and re.fullmatch(r"[\w-]+", text) and not Path(text).exists():
+            raise unknown("protocol", text, names(), "(or the path of a JSON file, or JSON itself)")
+        value = read_given(text, "--protocol")
         if "official" in value:
             value = resolved({"name": str(value["official"]), **value}, where)
         return cls.from_dict(value, where)

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from dtr.errors import BadConfig, BadDemonstrations
-from dtr.lifeline import helpers
+from dtr.lifeline import spread
 from dtr.progress import Progress
 from dtr.provenance import write_run_record
 from dtr.sim.expert import CARRY_M, LET_GO_M, Expert
@@ -81,11 +81,8 @@ def run(args: argparse.Namespace) -> None:
     started = time.time()
     order = Order(args.episodes, args.noise, args.scatter, args.seed, args.checks, args.let_go_m)
     tasks = suite(args.suite).tasks
-    with Progress(f"demonstrate {args.suite}", len(tasks), "tasks") as progress, helpers(min(args.processes, len(tasks))) as pool:
-        recordings = []
-        for recording in pool.map(record, tasks, [order] * len(tasks)):
-            recordings.append(recording)
-            progress.update()
+    with Progress(f"demonstrate {args.suite}", len(tasks), "tasks") as progress:
+        recordings = spread(record, [(task, order) for task in tasks], args.processes, lambda _: progress.update())
     counts = {task.name: count for task, (_, count) in zip(tasks, recordings, strict=True)}
     facts = {"expert": counts, "noise": order.noise, "scatter": order.scatter, "seed": order.seed, "max_steps": suite(args.suite).max_steps}
     if order.let_go_m != LET_GO_M:

@@ -8,13 +8,10 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from jsonschema import Draft202012Validator, ValidationError
-from jsonschema.exceptions import best_match
-
 from dtr.dropping.cut import parse_cut
 from dtr.errors import BadConfig, DtrError, UnknownName, unknown
 from dtr.hub.manifest import read_manifest
-from dtr.records import schema
+from dtr.records import check_given
 from dtr.recovery.recipe import Recipe
 from dtr.rollout.official import resolved
 from dtr.sim.perturbations.variant import split
@@ -22,7 +19,7 @@ from dtr.sim.perturbations.variant import split
 
 def check_config(config: Mapping[str, Any]) -> None:
     """Raise BadConfig or UnknownName at the first key, value or name of `config` that cannot be meant."""
-    check(config, "config", "the configuration")
+    check_given(config, "config", "the configuration")
     for name, suites in config["data"].items():
         for suite in suites:
             require("suite", suite, config["demos"], f"data.{name} names it; demos lists the recorded ones.")
@@ -41,7 +38,7 @@ def check_config(config: Mapping[str, Any]) -> None:
         if "hub" in policy:
             check_published(name, policy, config["data"])
     for name, protocol in config["protocols"].items():
-        check(resolved({"name": name, **protocol}, f"protocols.{name}"), "protocol", f"protocols.{name}")
+        check_given(resolved({"name": name, **protocol}, f"protocols.{name}"), "protocol", f"protocols.{name}")
     for name, variants in config.get("variants", {}).items():
         if name in config["suites"]:
             raise BadConfig(f"variants.{name}: suites has a column of this name too: give it another.")
@@ -80,23 +77,6 @@ def check_published(name: str, policy: Mapping[str, Any], data: Iterable[str]) -
         raise type(error)(f"policies.{name}: {error}") from error
     if "data" in manifest.statistics:
         require("mixture", manifest.statistics["data"], data, f"policies.{name}.hub.statistics.data names it.")
-
-
-def check(value: Mapping[str, Any], kind: str, where: str) -> None:
-    """Raise BadConfig when `value` is not as schemas/<kind>.schema.json says."""
-    error = best_match(Draft202012Validator(schema(kind)).iter_errors(value))
-    if error is not None:
-        raise BadConfig(sentence(error, kind, where))
-
-
-def sentence(error: ValidationError, kind: str, where: str) -> str:
-    """What is wrong, at which key, what was expected."""
-    path = ".".join([where, *map(str, error.absolute_path)])
-    if error.validator == "additionalProperties" and isinstance(error.instance, Mapping):
-        known = error.schema.get("properties", {}) if isinstance(error.schema, Mapping) else {}
-        extra = next(iter(sorted(set(error.instance) - set(known))))
-        return str(unknown("key", extra, known, f"(in {path}; schemas/{kind}.schema.json describes every key)"))
-    return f"{path}: {error.message}; schemas/{kind}.schema.json describes every key."
 
 
 def require(kind: str, name: str, known: Iterable[str], remedy: str) -> None:
@@ -176,7 +156,7 @@ def read_sheet(path: str | Path, config: Mapping[str, Any], recipes: Mapping[str
 def read_arm(row: Mapping[str, str], where: str, config: Mapping[str, Any]) -> Arm:
     """One row, checked. What does not run at this scale may name what only another scale has."""
     cells = {str(key): value for key, value in row.items()}
-    check(cells, "experiments", where)
+    check_given(cells, "experiments", where)
     seeds = tuple(int(seed) for seed in cells["seeds"].split(","))
     arm = Arm(**{field.name: cells[field.name] for field in fields(Arm) if field.name != "seeds" and field.name in cells}, seeds=seeds)
     if not arm.runs(config["scale"]):
