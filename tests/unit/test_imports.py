@@ -29,7 +29,7 @@ ARROWS = {
     "importance": {"cost", "data", "dropping", "policies", "recovery"},
     "rollout": {"dropping", "policies", "sim", "wire"},
     "hub": {"cost", "data", "dropping", "policies", "recovery"},
-    "report": {"cost", "dropping", "importance", "policies", "recovery", "rollout", "sim"},
+    "report": {"cost", "dropping", "importance", "policies", "recovery", "rollout", "sim", "wire"},
 } | {name: set() for name in GROUND}
 """Part of dtr -> the parts that it may import beside GROUND. Parts that are not named here are at the top: nothing below imports them."""
 NEEDS = {"policies": {"torch", "numpy", "safetensors", "PIL", "simplejpeg"}, "wire": {"numpy", "safetensors"}}

@@ -137,7 +137,7 @@ def test_statistics_are_those_of_the_data_unless_the_recipe_keeps_the_policys(pl
         ({"policy": "no/such.safetensors"}, "there is no policy file no/such.safetensors"),
         ({"data": "no/such"}, "in no/such, got neither"),
         ({"recipe": '{"steps": 4, "batch": 7, "lr": 1}'}, "batch must be a multiple of shards"),
-        ({"recipe": '{"steps": 4, "batch": 4, "lr": 1, "stored": "bfloat"}'}, "did you mean 'bfloat16'"),
+        ({"recipe": '{"steps": 4, "batch": 4, "lr": 1, "stored": "bfloat"}'}, '"float32" or "bfloat16"'),
         ({"processes": "3", "data": "no/such"}, "must divide the recipe's 2 shards, got 3"),  # said before anything is read
         ({"processes": "0"}, "must divide the recipe's 2 shards, got 0"),
     ],

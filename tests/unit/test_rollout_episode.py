@@ -75,7 +75,7 @@ def test_protocol_round_trip_and_conditions() -> None:
         ('{"name": "a", "trials": 51}', BadConfig, "trials.*51"),
         ('{"name": "a", "batch": 0}', BadConfig, "batch"),
         ('{"trials": 5}', BadConfig, "name"),
-        ('{"name"', BadConfig, "cannot be read"),
+        ('{"name"', BadConfig, "must be JSON or the path of a JSON file"),
         ("/nowhere/protocol.json", BadConfig, "nowhere"),
         ("oft-8of8-seed1", UnknownName, "did you mean 'oft-8of8-seed0'"),
     ],
