@@ -47,7 +47,9 @@ def test_the_arms_of_table_1_are_used_again(pressure):
     assert pressure.episodes(arm, "scene", "swapped") == [f"{folder}/embedded_object+swapped.jsonl"]
     trained = {path.split("/rollouts")[0] for path in pressure.files()}
     new = {folder for folder in trained if "/four.recover" not in folder or "keep-0" in folder}
-    assert len(new) == 7, "recoveries that this asks for beside Table 1's: one block, four of the data five, two early exits"
+    assert len(new) == 8, (
+        "recoveries that this asks for beside Table 1's: one block, four of the data five, two early exits, one from scratch"
+    )
 
 
 def test_every_line_has_its_set_instruction_and_undropped_arm_of_the_same_data(pressure):
@@ -55,7 +57,8 @@ def test_every_line_has_its_set_instruction_and_undropped_arm_of_the_same_data(p
     assert len({(one["row"], one["set"], one["instruction"]) for one in played}) == len(played)
     for one in played:
         if "not_run" not in one:
-            assert all(f"/none/{one['data']}.recover/" in path for path in one["undropped"])
+            data = "four" if one["data"] == "all" else one["data"]  # nothing undropped is trained from scratch
+            assert all(f"/none/{data}.recover/" in path for path in one["undropped"])
             assert [Path(path).name for path in one["episodes"]] == [Path(path).name for path in one["undropped"]]
             assert one["protocol"]["trials"] == (15 if one["set"] == "combinations" else 50)
     assert {one["set"] for one in played} == set(SETS) and json.loads(pressure.played_json()) == played
