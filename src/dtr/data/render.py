@@ -40,7 +40,8 @@ def render(folder: Path, out: Path, image_size: int = 64, processes: int = 1) ->
     instructions = list(dict.fromkeys(task.language for task in tasks))
     first_episode = np.concatenate([[0], np.cumsum([t.episodes for t in tasks])])
     first_frame = np.concatenate([[0], np.cumsum([len(t.episode) for t in tasks])])
-    origin = digest([demonstrations_sha256(folder), image_size, version("render")])
+    sha256 = demonstrations_sha256(folder)
+    origin = digest([sha256, image_size, version("render")])
     files = kept(out, origin)
     clear(out, files)
     jobs = [
@@ -53,7 +54,7 @@ def render(folder: Path, out: Path, image_size: int = 64, processes: int = 1) ->
         drawn = spread(render_task, jobs, processes, lambda k: progress.update(len(jobs[k][1].episode)))
     files |= {job[3]: file for job, file in zip(jobs, drawn, strict=True)}
     whole = [files[k] for k in range(len(tasks))]
-    write_meta(out, whole, instructions, CONTROL_HZ, {"suite": suite, "demonstrations": demonstrations_sha256(folder)})
+    write_meta(out, whole, instructions, CONTROL_HZ, {"suite": suite, "demonstrations": sha256})
     forget(out)
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from dtr.errors import BadConfig, BadRecord
-from dtr.provenance import read_json, sha256_file, write_json
+from dtr.provenance import sha256_file, write_json
 from dtr.records import read_record, validate
 from dtr.report.outcomes import Run, machine_of, pair, read_run, succeeded
 from dtr.report.reported import reported
@@ -72,7 +72,7 @@ def run(args: argparse.Namespace) -> None:
                 "see `dtr assets`, then roll out again."
             )
     cell = name | number | {"reported": reported(args.reported, args.row, args.column)}
-    check_cell(cell, args.out)
+    validate(cell, "cell", args.out)
     write_json(args.out, cell)
 
 
@@ -152,16 +152,6 @@ def spelled(runs: Sequence[Run]) -> dict[str, dict[str, dict[str, str]]]:
     return result
 
 
-def check_cell(cell: Any, where: Path) -> None:
-    """Raises BadRecord when `cell` is not as schemas/cell.schema.json says."""
-    validate(cell, "cell", where)
-
-
 def read_cell(path: Path) -> dict[str, Any]:
     """A cell from its file. Raises BadRecord."""
-    try:
-        cell = dict(read_json(path))
-    except (OSError, ValueError, TypeError) as error:
-        raise BadRecord(f"expected a cell at {path}, but it cannot be read ({error}); write it with `dtr cell`.") from error
-    check_cell(cell, path)
-    return cell
+    return read_record(path, "cell")

@@ -27,9 +27,9 @@ from typing import Any
 
 from dtr.errors import BadRecord
 from dtr.provenance import write_json, write_text
-from dtr.records import check_given, listed, read_given
+from dtr.records import check_given, listed, read_given, validate
 from dtr.report import contrasts
-from dtr.report.cell import check_cell, success_cell
+from dtr.report.cell import success_cell
 from dtr.report.differences import spelled
 from dtr.report.outcomes import followed, succeeded
 from dtr.report.table1 import csv_text, number
@@ -67,7 +67,7 @@ def run(args: argparse.Namespace) -> None:
     cells = {key: cell for one in played if "not_run" not in one for key, cell in counted(one, args.scale, folder, args.out.stem).items()}
     where = args.out.parent / "cells" / args.out.stem
     for (row, *column), cell in cells.items():
-        check_cell(cell, path := where / f"{row}.{'.'.join(column)}.json")
+        validate(cell, "cell", path := where / f"{row}.{'.'.join(column)}.json")
         write_json(path, cell)
     lines = [line(one, args.scale, cells) | {"cells": str(where) if "not_run" not in one else ""} for one in played]
     compared = contrasts.contrasts(played, cells, args.scale)
