@@ -1,5 +1,5 @@
 # Two processes an arm, so that one arm is done early; the weights do not depend on it. State is kept under work/, so a killed run goes on.
-# An arm that chose the same blocks as one that is finished (--siblings) takes its weights, which training would only make again.
+# An arm that chose the same blocks as one that is finished (--siblings) takes its file, whose weights training would only make again.
 rule recover:
     input:
         policy=paths.PRETRAINED,

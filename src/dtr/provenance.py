@@ -88,6 +88,12 @@ def write_run_record(path: str | Path, started: float, **facts: Any) -> None:
     write_json(f"{path}.run.json", record)
 
 
+def read_run_record(path: str | Path) -> Mapping[str, Any]:
+    """The run record beside a file; empty when it is gone."""
+    record = Path(f"{path}.run.json")
+    return read_json(record) if record.is_file() else {}
+
+
 def machine() -> dict[str, Any]:
     """What this machine is, as far as a result can depend on it."""
     from importlib.metadata import PackageNotFoundError, version

@@ -48,7 +48,7 @@ STAGES = {
     "table": Stage(3, NUMBERS),
     "verdict": Stage(4, (*NUMBERS, "scipy")),
     "pressure": Stage(3, (*NUMBERS, "scipy")),
-    "figure": Stage(3, (*NUMBERS, "scipy", "matplotlib")),
+    "figure": Stage(4, (*NUMBERS, "scipy", "matplotlib")),
     "report": Stage(4, (*NUMBERS, "jinja2")),
 }
 

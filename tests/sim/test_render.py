@@ -16,7 +16,7 @@ from dtr.data.demonstrations import TaskDemonstrations, read_demonstrations, wri
 from dtr.data.lerobot import read_lerobot
 from dtr.data.lerobot_writer import Frames, write_frames, write_meta
 from dtr.data.parts import clear, keep, kept
-from dtr.data.pictures import read_data, with_pictures
+from dtr.data.pictures import know, known, read_data, with_pictures
 from dtr.data.render import draw, render
 from dtr.errors import BadDemonstrations
 from dtr.sim.simulator import NO_OP, Simulator
@@ -74,6 +74,11 @@ def test_whoever_trains_finds_the_pictures_of_raw_demonstrations(recorded: tuple
     assert (rendered / "meta/info.json").stat().st_mtime_ns == made_ns
     assert with_pictures(raw, 16, aside) != rendered
     assert np.array_equal(read_data([raw], 32, aside).images, read_lerobot(rendered).images)
+    assert known([raw], 32, aside) is None
+    data = read_data([raw, raw], 32, aside)
+    assert know([raw, raw], 32, aside, data) == known([raw, raw], 32, aside) == (data.sha256, len(data))
+    assert known([raw], 32, aside) is known([raw, raw], 16, aside) is known([rendered, raw], 32, aside) is None
+    assert know([rendered], 32, aside, data)[1] == len(data) and known([rendered], 32, aside) is None, "its content has no name"
     (rendered / "meta/info.json").unlink()  # as an interrupted run leaves it
     assert (with_pictures(raw, 32, aside) / "meta/info.json").exists()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -9,8 +10,11 @@ import recovery_world as world
 from test_recovery_verbs import checkpoint, recover, write
 
 from dtr.cli import run
+from dtr.data.pictures import Known
 from dtr.policies.file import read_header
-from dtr.provenance import read_json
+from dtr.provenance import read_json, sha256_file, write_json
+from dtr.recovery import recover as recover_verb
+from dtr.recovery.siblings import find_sibling
 
 
 @pytest.fixture(scope="module")
@@ -32,17 +36,52 @@ def arm(folder: Path, cut: str, seed: str = "3", recipe: str = "four.recover", *
     return recover(folder, out, plan=str(folder / cut / "plan.json"), seed=seed, **changes)
 
 
+def forget(policy: Path) -> None:
+    for suffix in ("", ".losses.jsonl", ".run.json"):
+        Path(f"{policy}{suffix}").unlink()
+
+
+def behind_header(policy: Path) -> bytes:
+    data = policy.read_bytes()
+    return data[8 + int.from_bytes(data[:8], "little") :]
+
+
 def test_the_same_blocks_by_another_name_are_one_training(place: Path) -> None:
     path = place / "language-keep-0/four.recover/seed3/recovered.safetensors"
     assert arm(place, "language-keep-0") == 0
-    alone, curve = path.read_bytes(), Path(f"{path}.losses.jsonl").read_bytes()
+    alone, weights, curve = read_header(path), behind_header(path), Path(f"{path}.losses.jsonl").read_bytes()
     assert "shared_with" not in read_json(f"{path}.run.json")
-    path.unlink()
-    Path(f"{path}.losses.jsonl").unlink()
+    forget(path)
     assert arm(place, "language-keep-0", siblings=str(place)) == 0
-    assert path.read_bytes() == alone and Path(f"{path}.losses.jsonl").read_bytes() == curve
-    assert read_json(f"{path}.run.json")["shared_with"]["path"].endswith("language-half/four.recover/seed3/recovered.safetensors")
-    assert read_header(path)["plan"]["cut"] == "language-keep-0"
+    assert behind_header(path) == weights and Path(f"{path}.losses.jsonl").read_bytes() == curve
+    assert read_header(path) | {"plan": None} == alone | {"plan": None}
+    lender = place / "language-half/four.recover/seed3/recovered.safetensors"
+    assert path.read_bytes() == lender.read_bytes(), "one object in any cache"
+    assert read_json(f"{path}.run.json")["shared_with"] == {"path": str(lender), "sha256": sha256_file(path)}
+    assert read_header(path)["plan"]["cut"] == "language-half", "the plan under which it was trained"
+
+
+def test_who_trained_lends_before_who_took(place: Path, tmp_path: Path) -> None:
+    own = place / "language-keep-0/four.recover/seed3/recovered.safetensors"
+    arms = [tmp_path / cut / own.relative_to(own.parents[2]) for cut in ("a", "b", "c")]
+    for path in arms:
+        path.parent.mkdir(parents=True)
+        shutil.copyfile(own, path)
+        write_json(f"{path}.run.json", {} if path == arms[1] else {"shared_with": {}})
+    header = read_header(own)
+    assert find_sibling(tmp_path, arms[2], header["provenance"], header["plan"]) == arms[1]
+    arms[1].unlink()
+    assert find_sibling(tmp_path, arms[2], header["provenance"], header["plan"]) == arms[0]
+
+
+def test_the_pictures_are_read_once_to_know_which_data_they_are(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = place / "language-keep-0/four.recover/seed3/recovered.safetensors"
+    before = Known(read_header(path)["provenance"]["data"], 54)
+    monkeypatch.setattr(recover_verb, "known", lambda folders, image_size, aside: before)
+    monkeypatch.setattr(recover_verb, "read_data", lambda *args: pytest.fail("the pictures were read again"))
+    forget(path)
+    assert arm(place, "language-keep-0", siblings=str(place)) == 0
+    assert read_json(f"{path}.run.json")["frames"] == 54
 
 
 def test_other_blocks_another_seed_or_broken_files_share_nothing(place: Path) -> None:

@@ -48,7 +48,8 @@ def inside(box: Bbox, figure: Figure) -> bool:
 @pytest.mark.parametrize("cuts", [CUTS, CUTS + MORE])
 def test_the_legends_of_curves_fit(monkeypatch: pytest.MonkeyPatch, panels: int, cuts: list[str]) -> None:
     def header(path: Path) -> dict[str, Any]:
-        return {"policy": path.parent.name, "plan": {"cut": path.name} if path.name != "none" else None}
+        plan = {"cut": path.name, "kept": path.name} if path.name != "none" else None
+        return {"policy": path.parent.name, "plan": plan, "provenance": {"policy": path.parent.name}}
 
     def curve(path: Path) -> list[dict[str, Any]]:
         return [] if path.name == cuts[-1] else [{"step": step, "val_loss": 1 / step} for step in (100, 4000)]
@@ -120,7 +121,9 @@ def assert_legible(figure: Figure) -> None:
 @pytest.mark.parametrize("last", [0.07, 0.004, 1e-6])
 def test_curves_are_told_apart_without_colour_and_their_ticks_without_a_lens(monkeypatch: pytest.MonkeyPatch, last: float) -> None:
     cuts = ["none", *(f"{component}-keep-{i}" for component in ("vision", "language") for i in range(20))]
-    monkeypatch.setattr(curves, "read_header", lambda path: {"policy": "pi05", "plan": {"cut": path.name}})
+    monkeypatch.setattr(
+        curves, "read_header", lambda path: {"policy": "pi05", "plan": {"cut": path.name, "kept": path.name}, "provenance": {}}
+    )
     curve = [{"step": 100 * i, "val_loss": 0.2 * (last / 0.2) ** (i / 40)} for i in range(41)]
     monkeypatch.setattr(curves, "read_curve", lambda path: curve)
     assert_legible(figure := curves.draw([Path(cut) for cut in cuts]))
@@ -193,7 +196,7 @@ def test_arms_stand_by_policy_and_say_of_how_many(monkeypatch: pytest.MonkeyPatc
 
     def cost(path: Path, kind: str) -> dict[str, Any]:
         amount = {"by_component": {"vision": 1, "language": 2}, "total": 3, "fraction": 1.0}
-        return {"policy": cell(path.parent)["model"], "parameters": amount, "flops": amount}
+        return {"policy": cell(path.parent)["model"], "digest": str(path), "parameters": amount, "flops": amount}
 
     monkeypatch.setattr(tasks, "read_cell", cell)
     monkeypatch.setattr(costs, "read_record", cost)

@@ -13,13 +13,12 @@ from test_report import ARM, BASELINE, build
 
 from dtr import cli
 from dtr.errors import BadRecord
-from dtr.provenance import write_json
 from dtr.report.claims import Claim
 from dtr.report.evidence import beside, of_blocks, of_ratio
 from dtr.report.judged import by_task, markdown
 from dtr.report.ours import of_cells
 from dtr.report.theirs import of_paper
-from dtr.report.verdict import ours, plan_behind
+from dtr.report.verdict import ours
 from dtr.stats import Interval, Paired, apart, over_seeds, paired_difference, unpaired_difference
 
 ROOT = Path(__file__).parents[2]
@@ -250,18 +249,6 @@ def test_a_precise_zero_excludes_the_paper_s_difference() -> None:
 def test_where_the_paper_s_two_numbers_of_trials_disagree() -> None:
     assert of_paper(claim("less"), 0.808, 0.917).why == "" == of_paper(claim(), 0.983, 0.95).why
     assert of_paper(claim(), 0.940, 0.917).why == "underpowered at the 20 trials a task of its text (n 800)"
-
-
-def test_arms_of_the_same_blocks_are_not_compared(tmp_path: Path) -> None:
-    def behind(cut: str, digest: str, recipe: str = "four.recover") -> dict[str, Any]:
-        write_json(tmp_path / cut / "plan.json", {"digest": digest})
-        path = tmp_path / cut / recipe / "seed0/rollouts/closed-n50/s.jsonl"
-        return {"ancestry": [{"role": "episodes", "path": str(path)}]}
-
-    assert plan_behind(behind("language-half", "a")) == plan_behind(behind("language-gateprobe-9", "a")) == ("a", "four.recover")
-    assert plan_behind(behind("language-ends", "b")) != plan_behind(behind("language-half", "a"))
-    assert plan_behind(behind("none", "a", "four.recover.int8")) != plan_behind(behind("none", "a"))
-    assert plan_behind({"ancestry": [{"role": "episodes", "path": "s.jsonl"}]}) is None
 
 
 def test_the_verb(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from world import ROOT, World, git
 
 from dtr import cli
 from dtr.provenance import read_json
-from dtr.workflow import dvcfile
+from dtr.workflow import dvcfile, store
 from dtr.workflow.adoption import CACHED_S
 
 pytestmark = pytest.mark.slow
@@ -195,6 +195,25 @@ def test_a_store_that_lacks_something_says_so(clone):
     shutil.rmtree(clone.folder / ".dvc/cache")
     said = clone.run("dtr", "store", "pull", check=False)
     assert said.count("error:") == 1 and "Traceback" not in said
+
+
+def test_a_push_of_a_table_too_large_touches_nothing(clone, monkeypatch, capsys):
+    monkeypatch.chdir(clone.folder)
+    clone.snakemake("--", TABLE)
+    before = snapshot(clone)
+    monkeypatch.setattr(store, "late_files", lambda config, targets: [])
+    monkeypatch.setattr(store, "LIMIT_MB", 1e-6)
+    monkeypatch.setattr(store, "run_tool", lambda *words: pytest.fail(f"DVC was called: {words}"))
+    assert cli.run(["store", "push", "--partial"]) == 2
+    assert "than the 0 that a clone should carry of one table" in capsys.readouterr().err
+    assert snapshot(clone) == before
+
+
+def snapshot(world):
+    """Every artifact's content and time, and what DVC was told."""
+    files = [path for path in sorted((world.folder / "artifacts").rglob("*")) if path.is_file()]
+    told = [(world.folder / name).read_bytes() for name in ("dvc.yaml", "dvc.lock")]
+    return [(path, path.read_bytes(), path.stat().st_mtime_ns) for path in files], told
 
 
 def test_a_table_half_made_can_be_cached(tmp_path, tmp_path_factory):

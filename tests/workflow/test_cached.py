@@ -140,7 +140,7 @@ def test_the_limit_is_a_table_s(folder, monkeypatch):
         for name, stage in stages.items()
     }
     Path("dvc.lock").write_text(yaml.safe_dump({"schema": "2.0", "stages": lock}))
-    sizes = store.sizes_mb()
+    sizes = store.cached_mb()
     assert sizes["table1"] > sizes["table2"] > 10 and sizes["report"] < 20
     assert sizes[""] == len([out for name, stage in stages.items() if name.split("@")[0] in cached.STARTS for out in stage.outs])
     Path("store").mkdir()

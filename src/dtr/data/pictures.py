@@ -2,7 +2,8 @@
 
 Rendered pictures are large and follow from the demonstrations, the picture's size and the version of the stage `render`. So they are
 kept aside, shared by all who train on them, in folders that are named by what they follow from: none is ever out of date, and all
-may be deleted at any time. A rendering that was stopped goes on after its last whole file.
+may be deleted at any time. A rendering that was stopped goes on after its last whole file. Beside them lies what hashing all that was read
+once gave (`Known`): who only asks which data it is need not read gigabytes again.
 """
 
 from __future__ import annotations
@@ -11,13 +12,14 @@ import argparse
 import fcntl
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from dtr.data.dataset import Dataset, join
 from dtr.data.demonstrations import demonstrations_sha256
 from dtr.data.lerobot import read_lerobot
 from dtr.data.render import render
 from dtr.data.stored import ASIDE
-from dtr.provenance import digest
+from dtr.provenance import digest, read_json, write_json
 from dtr.stages import version
 
 
@@ -31,15 +33,53 @@ def with_pictures(folder: Path, image_size: int, aside: Path, processes: int = 1
 
     Raises BadDemonstrations when `folder` holds raw demonstrations that are damaged.
     """
-    if not (folder / "meta.json").exists():
+    if not raw(folder):
         return folder
-    out = aside / f"{folder.name}-{image_size}px-{digest([demonstrations_sha256(folder), version('render')])}"
+    out = place(folder, image_size, aside)
     aside.mkdir(parents=True, exist_ok=True)
     with open(out.with_name(f".{out.name}.lock"), "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # several arms start at once: one renders, the others wait for it
         if not (out / "meta/info.json").exists():  # written last
             render(folder, out, image_size, processes)
     return out
+
+
+def raw(folder: Path) -> bool:
+    """Whether a folder holds raw demonstrations, not a LeRobot data set."""
+    return (folder / "meta.json").exists()
+
+
+def place(folder: Path, image_size: int, aside: Path) -> Path:
+    """Where raw demonstrations are rendered to."""
+    return aside / f"{folder.name}-{image_size}px-{digest([demonstrations_sha256(folder), version('render')])}"
+
+
+class Known(NamedTuple):
+    """What is known of data sets that were read as one before."""
+
+    sha256: str
+    frames: int
+
+
+def known(folders: Sequence[Path], image_size: int, aside: Path) -> Known | None:
+    """Of raw demonstrations that were read and hashed before; None of others, which nothing names by their content."""
+    if not all(raw(folder) for folder in folders) or not (kept := note(folders, image_size, aside)).is_file():
+        return None
+    said = read_json(kept)
+    return Known(said["sha256"], said["frames"])
+
+
+def know(folders: Sequence[Path], image_size: int, aside: Path, data: Dataset) -> Known:
+    """Hash what `read_data` gave, and keep that where `known` finds it."""
+    found = Known(data.sha256, len(data))
+    if all(raw(folder) for folder in folders):
+        write_json(note(folders, image_size, aside), found._asdict())
+    return found
+
+
+def note(folders: Sequence[Path], image_size: int, aside: Path) -> Path:
+    """The file of what is known of data sets read as one, named by what they follow from."""
+    return aside / f"{digest([place(folder, image_size, aside).name for folder in folders])}.json"
 
 
 def add_data_arguments(p: argparse.ArgumentParser) -> None:

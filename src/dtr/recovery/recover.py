@@ -14,7 +14,7 @@ from typing import Any
 
 from dtr.cost import text_length
 from dtr.data.dataset import Dataset
-from dtr.data.pictures import add_data_arguments, read_data
+from dtr.data.pictures import Known, add_data_arguments, know, known, read_data
 from dtr.dropping.drop import drop
 from dtr.dropping.plan import read_plan
 from dtr.policies.base import Policy
@@ -52,26 +52,36 @@ def recover(args: argparse.Namespace, started: float, recipe: Recipe) -> None:
         chosen = read_plan(args.plan)
         policy, plan = drop(policy, chosen), chosen.to_json()
     recipe = matched(recipe, policy.name, undropped, policy.config, text_length(processor))
-    data = read_data(args.data, args.image_size or processor.image_size, args.pictures, args.processes)
-    check(data, processor, policy.config.images)
-    if recipe.statistics == "data":
-        rows, _ = data.hold_out(recipe.val_fraction, args.seed)
-        processor = fitted(processor, data, rows)
-    provenance = {
+    image_size = args.image_size or processor.image_size
+    origin = {
         "stage": "recover",
         "policy": sha256_file(args.policy),
-        "data": data.sha256,
         "recipe": recipe.to_dict(),
         "seed": args.seed,
         "ancestor": loaded.header["provenance"],
     }
-    sibling = find_sibling(args.siblings, args.out, provenance, plan)
-    if sibling is not None and plan is not None:  # every process of a fleet finds it, and writes the same bytes
-        take(sibling, args.out, plan)
-        write_run_record(args.out, started, frames=len(data), shared_with={"path": str(sibling), "sha256": sha256_file(sibling)})
-        print(f"{args.out}: {sibling} kept the same blocks, so its training is this one's too", file=sys.stderr)
+    seen = known(args.data, image_size, args.pictures)
+    if seen is not None and taken(args, started, origin, seen, plan):
         return
-    train_and_save(args, started, policy, processor, data, recipe, provenance, plan)
+    data = read_data(args.data, image_size, args.pictures, args.processes)
+    check(data, processor, policy.config.images)
+    if seen is None and taken(args, started, origin, know(args.data, image_size, args.pictures, data), plan):
+        return
+    if recipe.statistics == "data":
+        rows, _ = data.hold_out(recipe.val_fraction, args.seed)
+        processor = fitted(processor, data, rows)
+    train_and_save(args, started, policy, processor, data, recipe, origin | {"data": data.sha256}, plan)
+
+
+def taken(args: argparse.Namespace, started: float, origin: Mapping[str, Any], data: Known, plan: Mapping[str, Any] | None) -> bool:
+    """Whether a sibling trained what this arm would train; then its file is this arm's. Every process of a fleet writes the same bytes."""
+    sibling = find_sibling(args.siblings, args.out, {**origin, "data": data.sha256}, plan)
+    if sibling is None:
+        return False
+    take(sibling, args.out)
+    write_run_record(args.out, started, frames=data.frames, shared_with={"path": str(sibling), "sha256": sha256_file(sibling)})
+    print(f"{args.out}: {sibling} kept the same blocks, so its training is this one's too", file=sys.stderr)
+    return True
 
 
 def train_and_save(

@@ -2,8 +2,9 @@
 
 Recovered weights are a function of (weights before, blocks and parts that stay, demonstrations, recipe, seed) and of nothing else: that is
 what a policy file's header holds, and what a test holds bit for bit. So an arm whose plan leaves the same policy as a finished arm's, by
-another name of the cut, gets that arm's weights under its own plan: the bytes that its own training would have made. The run record
-beside the file names the arm whose training it was (`shared_with`).
+another name of the cut, gets that arm's file, byte for byte: the weights that its own training would have made, in a header that names the
+plan under which they were made. So equal arms are one object in any cache, and play equal episodes. The run record beside the file names
+the arm whose file it was (`shared_with`).
 """
 
 from __future__ import annotations
@@ -13,19 +14,21 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from safetensors import safe_open
-
 from dtr.dropping.same_blocks import same_blocks
 from dtr.errors import DtrError
-from dtr.policies.file import read_header, write_tensors
-from dtr.provenance import atomic_path, canonical_json
+from dtr.policies.file import read_header
+from dtr.provenance import atomic_path, read_run_record
 
 
 def find_sibling(folder: Path | None, out: Path, provenance: Mapping[str, Any], plan: Mapping[str, Any] | None) -> Path | None:
-    """A finished policy below `folder` whose training is the one that `provenance` and `plan` describe; None where there is none."""
+    """A finished policy below `folder` whose training is the one that `provenance` and `plan` describe; None where there is none.
+
+    One that was trained goes before one that was taken.
+    """
     if folder is None or plan is None:
         return None
-    for path in sorted(folder.glob(f"*/{out.parent.parent.name}/{out.parent.name}/{out.name}")):
+    arms = folder.glob(f"*/{out.parent.parent.name}/{out.parent.name}/{out.name}")
+    for path in sorted(arms, key=lambda arm: ("shared_with" in read_run_record(arm), arm)):
         if path == out:
             continue
         try:
@@ -37,14 +40,9 @@ def find_sibling(folder: Path | None, out: Path, provenance: Mapping[str, Any], 
     return None
 
 
-def take(sibling: Path, out: Path, plan: Mapping[str, Any]) -> None:
-    """Write `out` with the sibling's weights, loss curve and header, but for the plan."""
-    header = read_header(sibling) | {"plan": dict(plan)}
-    with safe_open(sibling, "pt") as file:
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (safe_open is no mapping)
-    for name in (*header["shards"], f"{sibling.name}.losses.jsonl"):
+def take(sibling: Path, out: Path) -> None:
+    """Copy the sibling's file to `out`, its shards and its loss curve first: a policy that is there is whole."""
+    for name in (*read_header(sibling)["shards"], f"{sibling.name}.losses.jsonl", sibling.name):
         if (source := sibling.with_name(name)).exists():
             with atomic_path(out.with_name(name)) as temporary:
                 shutil.copyfile(source, temporary)
-    with atomic_path(out) as temporary:
-        write_tensors(temporary, tensors, {"dtr": canonical_json(header)})

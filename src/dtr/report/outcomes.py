@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from dtr.errors import BadRecord
-from dtr.provenance import read_json, sha256_file
+from dtr.provenance import read_run_record, sha256_file
 from dtr.rollout.episode import Episode, read_episodes
 from dtr.rollout.hello import beside, conditions_of, kept_hello, scenes_of
 from dtr.rollout.protocol import Protocol, conditions_on, tasks_of
@@ -117,19 +117,13 @@ def refuse_errors(path: Path, episodes: Sequence[Episode]) -> None:
 
 def rollout_command(path: Path) -> str:
     """The command that wrote `path`, from its run record."""
-    argv = run_record(path).get("argv")
+    argv = read_run_record(path).get("argv")
     return shlex.join(["dtr", *argv]) if argv else f"dtr rollout ... --out {path}"
-
-
-def run_record(path: Path) -> Mapping[str, Any]:
-    """The run record beside a file; empty when it is gone."""
-    record = Path(f"{path}.run.json")
-    return read_json(record) if record.is_file() else {}
 
 
 def machine_of(path: Path) -> dict[str, Any] | None:
     """What a result can depend on of the machine that wrote `path`."""
-    return telling(run_record(path)) or None
+    return telling(read_run_record(path)) or None
 
 
 def telling(machine: Mapping[str, Any]) -> dict[str, Any]:

@@ -20,12 +20,11 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from dtr.errors import BadRecord
-from dtr.provenance import sha256_file, write_text
+from dtr.provenance import read_run_record, sha256_file, write_text
 from dtr.report.compare import cell_of as read_cell_of
 from dtr.report.compare import read_table
 from dtr.report.control import control_of
 from dtr.report.figures.captions import caption
-from dtr.report.outcomes import run_record
 from dtr.report.table1 import machine_line, plain, said
 
 TITLES = {
@@ -152,7 +151,7 @@ def ancestor(part: Mapping[str, str]) -> dict[str, Any]:
 @cache
 def made(path: str) -> dict[str, Any]:
     """Wall time and command of a file, from the run record beside it; empty when that is gone."""
-    record = run_record(Path(path))
+    record = read_run_record(path)
     wall = f"{record['wall_s']:,.0f} s" if "wall_s" in record else ""
     played = f" for {record['played']} episodes" if "played" in record else ""
     played += f" since step {record['resumed_at']:,}" if "resumed_at" in record else ""
@@ -164,7 +163,7 @@ def trainings(cells: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     found = {}
     for part in (part for cell in cells for part in cell["ancestry"] if part["role"] == "episodes"):
         for path in Path(part["path"]).parents[2].glob("recovered.safetensors"):
-            shared = run_record(path).get("shared_with")
+            shared = read_run_record(path).get("shared_with")
             found[str(path)] = {"path": str(path), "sha256": sha256_file(path), "shared": shared["path"] if shared else ""} | made(
                 str(path)
             )

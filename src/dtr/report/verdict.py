@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from dtr.errors import BadRecord
-from dtr.provenance import read_json, write_text
+from dtr.provenance import write_text
+from dtr.report.behind import behind
 from dtr.report.cell import read_cell
 from dtr.report.claims import RATIOS, Claim, Place, read_claims
 from dtr.report.differences import Cell
@@ -80,7 +81,7 @@ def ours(claim: Claim, cells: dict[Place, Cell], scale: str) -> Evidence:
         return Evidence("not comparable", why=ELSEWHERE.get(claim.table, f"not run at the scale {scale}: {', '.join(missing)}"))
     have = [cells[place] for place in places]
     if claim.rule == "same_blocks":
-        return of_blocks([plan[0] if (plan := plan_behind(cell)) else None for cell in have])
+        return of_blocks([policy.blocks if (policy := behind(cell)) else None for cell in have])
     if (claim.rule in RATIOS) == any(cell["quantity"] == "success_rate" for cell in have):
         got = ", ".join(cell["quantity"] for cell in have)
         raise BadRecord(
@@ -88,8 +89,8 @@ def ours(claim: Claim, cells: dict[Place, Cell], scale: str) -> Evidence:
         )
     if claim.rule in RATIOS:
         return of_shapes(of_ratio(claim, have[0]["value"], have[1]["value"]), claim, scale)
-    plans = {plan_behind(cell) for cell in have}
-    if len(plans) == 1 and None not in plans:
+    policies = {policy and (policy.blocks, policy.training) for policy in map(behind, have)}
+    if len(policies) == 1 and None not in policies:
         return Evidence("not comparable", why="both arms kept the same blocks here: one policy is behind both, and nothing is to compare")
     if len(recipes := recovered_by(have)) < 2:
         return of_cells(claim, *have)
@@ -111,14 +112,6 @@ def recovered_by(cells: Sequence[Cell]) -> list[str]:
     """The data and recipes of the dropped policies behind some cells, one after another; the undropped one is the paper's own yardstick."""
     paths = [Path(part["path"]) for cell in cells for part in cell.get("ancestry", ()) if part["role"] == "episodes"]
     return list(dict.fromkeys(path.parents[3].name for path in paths if len(path.parents) > 4 and path.parents[4].name != "none"))
-
-
-def plan_behind(cell: Cell) -> tuple[str, str] | None:
-    """(digest of the plan, data and recipe) of the policies behind a cell; None where the plan is not here."""
-    own = next((Path(part["path"]) for part in cell.get("ancestry", ()) if part["role"] == "episodes"), None)
-    if own is None or len(own.parents) < 5 or not (plan := own.parents[4] / "plan.json").is_file():
-        return None
-    return str(read_json(plan)["digest"]), own.parents[3].name
 
 
 def theirs(claim: Claim, folder: Path) -> Evidence:

@@ -1,9 +1,9 @@
 """Two arms that are one policy are played once: the second takes the records of the first, and says so.
 
 An episode is a function of (weights, processor, protocol, suite, initial state, seed). Where two arms chose the same blocks and one
-training is behind both (dtr.recovery.siblings), their files differ in the names of the plan alone, so their episodes are the same to the
-bit. What is taken is held against the weights themselves, byte for byte: arms that were trained apart share nothing. The run record is the
-first arm's, with the file that it was taken from (`shared_with`).
+training is behind both (dtr.recovery.siblings), their files are equal, or differ in the names of the plan alone, so their episodes are the
+same to the bit. What is taken is held against the weights themselves, byte for byte: arms that were trained apart share nothing. The run
+record is the first arm's, with the file that it was taken from (`shared_with`).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 from dtr.dropping.same_blocks import same_blocks
 from dtr.errors import DtrError
 from dtr.policies.file import read_header
-from dtr.provenance import read_json, sha256_file, write_json
+from dtr.provenance import read_run_record, sha256_file, write_json
 from dtr.rollout.episode import Episode, read_episodes, write_episodes
 from dtr.rollout.session import Part
 
@@ -34,7 +34,7 @@ def take(part: Part, policy: Path, folder: Path) -> Path | None:
         if path.resolve() == part.out.resolve() or (sibling := sibling_digest(policy, other)) is None:
             continue
         if (episodes := finished(part, path, sibling)) is not None:
-            record = read_json(f"{path}.run.json") if Path(f"{path}.run.json").is_file() else {}
+            record = read_run_record(path)
             write_episodes(part.out, episodes)
             write_json(f"{part.out}.run.json", dict(record) | {"shared_with": {"path": str(path), "sha256": sha256_file(path)}})
             return path

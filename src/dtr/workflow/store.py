@@ -9,6 +9,7 @@ dtr store check               is the store whole, undamaged, and is no table too
 from __future__ import annotations
 
 import argparse
+import hashlib
 import sys
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -17,7 +18,7 @@ from typing import Any
 from dtr.errors import BadConfig, BadRecord, MissingAssets
 from dtr.provenance import read_json, write_json
 from dtr.workflow import cached, coverage, dvcfile, intact
-from dtr.workflow.adoption import adopt, content, from_cache, records
+from dtr.workflow.adoption import adopt, content, files_of, from_cache, records
 from dtr.workflow.dvcfile import RECORDS, Stage
 from dtr.workflow.planned import late_files, read_targets, run_tool
 
@@ -92,7 +93,8 @@ def write(config: str = "") -> None:
 def push(partial: bool = False, config: str = "", remote: str = STORE.name) -> None:
     """Put all that the sheets name into the store; with `partial` only what is here and up to date, beside what is cached already.
 
-    Raises MissingAssets or BadRecord when it is not all there and up to date.
+    Raises MissingAssets or BadRecord when it is not all there and up to date, and BadRecord, before anything is touched, when a table is
+    too large.
     """
     config = config or f"config/{dvcfile.scale()}.yaml"
     targets = read_targets(config)
@@ -110,6 +112,10 @@ def push(partial: bool = False, config: str = "", remote: str = STORE.name) -> N
     if not here:
         raise MissingAssets("nothing that the sheets name is here and up to date: run `snakemake -- results/table1.csv` first.")
     outs = [Path(out) for stage in here.values() for out in stage.outs]
+    if remote == STORE.name:  # before DVC touches a file
+        locked = dvcfile.read_lock()
+        after = {name: stage for name, stage in stages.items() if name in here or locked.keys() >= {*stage.outs}}
+        refuse_large(sizes_mb(locked | measured(outs), after))
     dvcfile.write(targets.scale, named, {*dvcfile.locked_paths(), *map(str, outs), str(index)})
     entries = cached_elsewhere(index, outs, remote) | {
         artifact: {"content": content(Path(artifact)), "record": record}
@@ -152,9 +158,18 @@ def lies_in(outs: Iterable[Path], artifact: str) -> bool:
     return any(Path(artifact).is_relative_to(out) for out in outs)
 
 
-def sizes_mb() -> dict[str, float]:
+def measured(outs: Iterable[Path]) -> dict[str, dict[str, Any]]:
+    """What dvc.lock would say of files and folders."""
+    found = {}
+    for out in outs:
+        files = files_of(out)
+        name = content(out) if out.is_dir() else hashlib.md5(out.read_bytes(), usedforsecurity=False).hexdigest()
+        found[str(out)] = {"md5": name, "size": sum(path.stat().st_size for path in files)}
+    return found
+
+
+def sizes_mb(locked: Mapping[str, Mapping[str, Any]], stages: Mapping[str, Stage]) -> dict[str, float]:
     """Table -> megabytes of its own arms and numbers; what several tables share counts in each, what all start from under no name."""
-    locked, stages = dvcfile.read_lock(), dvcfile.read_stages()
     rest, found = dict(stages), {}
     arms = {name: stage for name, stage in stages.items() if not stage.deps and name.split("@")[0] not in cached.STARTS}
     for table in [name for name, stage in stages.items() if stage.deps]:
@@ -175,14 +190,24 @@ def check() -> float:
     """Megabytes in the store. Raises BadRecord when a table is too large or bytes are others', MissingAssets when something lacks."""
     if not STORE.is_dir():
         raise MissingAssets(f"{STORE}/ is not here, so it lacks every cached artifact: bring it back with `git checkout -- {STORE}`.")
-    for table, size in sizes_mb().items():
+    refuse_large(cached_mb())
+    intact.check_store(STORE, dvcfile.read_lock())
+    return sum(path.stat().st_size for path in STORE.rglob("*") if path.is_file()) / 1e6
+
+
+def cached_mb() -> dict[str, float]:
+    """`sizes_mb` of what is cached."""
+    return sizes_mb(dvcfile.read_lock(), dvcfile.read_stages())
+
+
+def refuse_large(sizes: Mapping[str, float]) -> None:
+    """Raise BadRecord when a table has more than a clone should carry."""
+    for table, size in sizes.items():
         if size > LIMIT_MB:
             raise BadRecord(
                 f"{table or NAMELESS} has {size:.1f} MB in {STORE}/, more than the {LIMIT_MB:.0f} that a clone should "
                 "carry of one table: let fewer of its arms run at this scale (column `scales` of its sheet)."
             )
-    intact.check_store(STORE, dvcfile.read_lock())
-    return sum(path.stat().st_size for path in STORE.rglob("*") if path.is_file()) / 1e6
 
 
 def add_parser(verbs: Any) -> None:
@@ -211,7 +236,7 @@ def run(args: argparse.Namespace) -> None:
     if args.tables and args.action != "pull":
         raise BadConfig(f"`dtr store {args.action}` takes no tables, got {' '.join(args.tables)}: leave them out.")
     if args.action == "check":
-        print(f"store: {check():.1f} MB" + "".join(f", {table or NAMELESS} {size:.1f} MB" for table, size in sizes_mb().items()))
+        print(f"store: {check():.1f} MB" + "".join(f", {table or NAMELESS} {size:.1f} MB" for table, size in cached_mb().items()))
     elif args.action == "push":
         push(args.partial, args.config, args.remote or STORE.name)
     elif args.action == "write":

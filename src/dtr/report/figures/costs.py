@@ -7,15 +7,18 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from dtr.provenance import digest
 from dtr.records import read_record
+from dtr.report.behind import counted, once
 from dtr.report.figures.style import COLOUR, HATCH, new_figure
 
 COMPONENTS = ("vision", "language", "action", "other")
 
 
 def draw(files: Sequence[Path]) -> Figure:
-    """From cost records; a cut's name is its folder's."""
-    records = [(path.parent.name, read_record(path, "cost")) for path in files]
+    """From cost records; a cut's name is its folder's. Cuts that leave the same blocks have equal records, and are one bar."""
+    found = [(path.parent.name, read_record(path, "cost")) for path in files]
+    records = [(counted(cut, more), record) for (cut, record), more in once(found, lambda one: digest(one[1]))]
     policies = list(dict.fromkeys(record["policy"] for _, record in records))
     records.sort(key=lambda found: policies.index(found[1]["policy"]))
     figure = new_figure(7.2, 1.1 + 0.24 * len(records))

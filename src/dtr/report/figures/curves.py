@@ -1,4 +1,7 @@
-"""Recovery curves: the held-out loss of every arm over the steps of its recovery, from the `.losses.jsonl` beside each policy."""
+"""Recovery curves: the held-out loss of every arm over the steps of its recovery, from the `.losses.jsonl` beside each policy.
+
+Arms that kept the same blocks and share a training are one curve, by the first one's name.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,10 @@ from typing import Any
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
+from dtr.dropping.same_blocks import blocks_digest
 from dtr.policies.file import read_header
+from dtr.provenance import digest
+from dtr.report.behind import counted, once
 from dtr.report.figures.style import COLOUR, DASHES, MARKER, new_figure
 
 FILLS = ("full", "none", "left", "bottom")
@@ -24,9 +30,10 @@ LINE = 0.16
 def draw(files: Sequence[Path]) -> Figure:
     """One panel a policy class. An arm without a curve is named, not drawn."""
     panels: dict[str, list[tuple[str, list[dict[str, Any]]]]] = {}
-    for path in files:
-        header = read_header(path)
-        panels.setdefault(header["policy"], []).append(((header["plan"] or {"cut": "none"})["cut"], read_curve(path)))
+    headers = [(path, read_header(path)) for path in files]
+    for (path, header), more in once(headers, lambda found: (blocks_digest(found[1]["plan"]), digest(found[1]["provenance"]))):
+        cut = (header["plan"] or {"cut": "none"})["cut"]
+        panels.setdefault(header["policy"], []).append((counted(cut, more), read_curve(path)))
     lines = max(sum(1 + name(cut, curve).count("\n") for cut, curve in arms) for arms in panels.values())
     figure = new_figure(4.4 * max(1, len(panels)), max(3.2, 0.6 + LINE * lines))
     for ax, (policy, arms) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):

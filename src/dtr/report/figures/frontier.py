@@ -1,6 +1,7 @@
 """The story in one picture: success after recovery against the FLOPs that are kept.
 
-One panel a model; filled is ours with its 95 % interval, hollow the paper's.
+One panel a model; filled is ours with its 95 % interval, hollow the paper's. Arms that are one policy are drawn once, by the first name
+(dtr.report.behind).
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Any
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from dtr.report.behind import behind, counted, once
 from dtr.report.cell import read_cell
 from dtr.report.figures.labels import Mark, write_names
 from dtr.report.figures.style import COLOUR, MARKER, new_figure
@@ -26,7 +28,11 @@ def draw(files: Sequence[Path]) -> Figure:
     for cell in map(read_cell, files):
         rows.setdefault((cell["model"], cell["row"]), {})[cell["column"]] = cell
     models = list(dict.fromkeys(model for model, _ in rows))
-    whole = [row for row in rows.values() if {"flops", "average"} <= set(row)]
+    found = [row for row in rows.values() if {"flops", "average"} <= set(row)]
+    whole = [
+        {"flops": row["flops"], "average": dict(row["average"], setting=counted(row["average"]["setting"], more))}
+        for row, more in once(found, lambda row: behind(row["average"]))
+    ]
     ranges = y_ranges([y for row in whole for y in heights(row["average"])])
     figure = new_figure(3.6 * max(2, len(models)), 4.2)
     grid = figure.subplots(len(ranges), len(models), sharex=True, sharey="row", squeeze=False, height_ratios=[r[1] - r[0] for r in ranges])
