@@ -11,7 +11,7 @@ from dtr.errors import BadConfig, MissingAssets, MissingLibrary, UnknownName
 from dtr.foreign import libero_plus
 from dtr.foreign.libero_plus import CATEGORIES, Entry, Plus, chosen, installed
 from dtr.rollout.protocol import Protocol
-from dtr.rollout.run import plan
+from dtr.rollout.run import orders_of
 from dtr.sim.perturbations.variant import CATEGORIES as OURS
 from dtr.sim.suites import Suite, Task
 from dtr.wire.robot import EpisodeFailed
@@ -77,8 +77,8 @@ def test_the_command_that_its_text_gives_asks_for_what_it_offers(tmp_path):
     protocol = Protocol.read(words[words.index("--protocol") + 1])
     hello = plus("libero_goal", "camera-3", 2).hello
     suite = Suite(hello.name, tuple(Task(hello.name, i, task.name, task.language, tmp_path) for i, task in enumerate(hello.tasks)), 300)
-    orders = plan(protocol, suite, lambda task: np.zeros((hello.states, 1)))
+    orders = orders_of(protocol, suite, lambda task: np.zeros((hello.states, 1)))
     assert [(order.task.name, order.key.init_state, order.max_steps) for order in orders] == [("t0", 0, 300), ("t1", 0, 300)]
     assert (protocol.chunk, protocol.image_path, protocol.seed, protocol.name) == (5, "openpi", 7, "openpi-5of10-seed7")
     with pytest.raises(BadConfig, match="has 1 initial states, but the protocol openpi-5of10-seed7 asks for 50"):
-        plan(Protocol.read("openpi-5of10-seed7"), suite, lambda task: np.zeros((hello.states, 1)))
+        orders_of(Protocol.read("openpi-5of10-seed7"), suite, lambda task: np.zeros((hello.states, 1)))

@@ -15,7 +15,7 @@ from dtr.errors import BadConfig, BadMessage
 from dtr.foreign.robotwin import REVISION
 from dtr.rollout.protocol import Protocol
 from dtr.rollout.remote import RemoteSimulator, check_shapes, remote
-from dtr.rollout.run import plan
+from dtr.rollout.run import orders_of
 
 SOURCE = Path(__file__).resolve().parents[2] / "src"
 
@@ -65,7 +65,7 @@ def test_a_frozen_task_is_driven_over_a_socket(frozen: Path, tmp_path: Path) -> 
         arena, hello = remote(address)
         assert (hello.name, hello.robot, hello.max_steps, hello.cameras) == ("robotwin_turn_switch_hard", "aloha", 12, 3)
         assert arena.told["turn_switch", 1].endswith("100002")
-        order = plan(Protocol("p", trials=4, image_size=320, settle_steps=0), arena.suite, arena.states)[3]
+        order = orders_of(Protocol("p", trials=4, image_size=320, settle_steps=0), arena.suite, arena.states)[3]
         robot = RemoteSimulator(address, order.task, 320)
         robot.reset(order.state, 0, 0)
         frame = robot.observe()

@@ -21,7 +21,7 @@ from dtr.rollout.episode import read_episodes
 from dtr.rollout.hello import kept_hello, read_hello
 from dtr.rollout.protocol import Protocol
 from dtr.rollout.remote import RemoteSimulator, RobotLost, build_remote, check_shapes, remote
-from dtr.rollout.run import plan
+from dtr.rollout.run import orders_of
 from dtr.rollout.session import Session
 from dtr.rollout.worker import Array, play
 from dtr.sim.simulator import Frame
@@ -38,7 +38,7 @@ def test_a_robot_is_driven_as_a_simulator_is(tmp_path: Path) -> None:
     with slider(tmp_path) as (address, _):
         arena, _ = remote(address)
         session = Session(walk, PROTOCOL, arena.suite, "0" * 16, 1, 60.0, arena.factory, arena.scenes)
-        episodes = session.roll_out(plan(PROTOCOL, arena.suite, arena.states), tmp_path / "state", tmp_path / "out.jsonl")
+        episodes = session.roll_out(orders_of(PROTOCOL, arena.suite, arena.states), tmp_path / "state", tmp_path / "out.jsonl")
     # From 0.5 eight steps lead to the goal, from 0.75 four, away from it none of 20; the first try of every `fails_once` is an error.
     assert [(e.task, e.init_state, e.outcome, e.steps, e.inferences) for e in episodes] == [
         (task, i, outcome, steps, -(-steps // 3))
@@ -53,7 +53,7 @@ def test_a_robot_is_driven_as_a_simulator_is(tmp_path: Path) -> None:
 def test_a_chunk_or_single_steps_with_a_film_are_the_same_episode(tmp_path: Path) -> None:
     with slider(tmp_path) as (address, _):
         arena, _ = remote(address)
-        order = plan(PROTOCOL, arena.suite, arena.states)[1]
+        order = orders_of(PROTOCOL, arena.suite, arena.states)[1]
         ends = []
         for film in (False, True):
             here, there = multiprocessing.Pipe()

@@ -18,7 +18,7 @@ from dtr.rollout.agreement import agreement
 from dtr.rollout.engine import Infer
 from dtr.rollout.episode import Journal
 from dtr.rollout.protocol import Protocol
-from dtr.rollout.run import check, film_key, plan
+from dtr.rollout.run import check, film_key, orders_of
 from dtr.rollout.session import Part, Session, roll_out
 from dtr.rollout.video import write_contact_sheet, write_film
 from dtr.sim.perturbations.variant import split
@@ -169,12 +169,12 @@ def test_agreement_counts_flips_on_common_keys(tmp_path: Path) -> None:
 
 def test_plan_of_a_suite() -> None:
     tasks = suite("embedded_spatial")
-    planned = plan(Protocol("p", trials=3, tasks=(1, 0), max_steps=33), tasks)
+    planned = orders_of(Protocol("p", trials=3, tasks=(1, 0), max_steps=33), tasks)
     assert [(o.key.task_index, o.key.init_state) for o in planned] == [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1), (1, 2)]
     assert {o.max_steps for o in planned} == {33}
     assert not np.array_equal(planned[0].state, planned[1].state)
     with pytest.raises(BadConfig, match="task 9 was asked for"):
-        plan(Protocol("p", trials=3, tasks=(9,)), tasks)
+        orders_of(Protocol("p", trials=3, tasks=(9,)), tasks)
 
 
 def test_names_of_episodes_to_film() -> None:

@@ -92,9 +92,9 @@ def play(policy: Policy, processor: Processor, tasks: Suite, protocol: Protocol)
     """The episodes of the protocol, on all cores."""
     from dtr.benchmarks.rollouts import WORKERS
     from dtr.rollout.inference import build_inference
-    from dtr.rollout.run import plan
+    from dtr.rollout.run import orders_of
     from dtr.rollout.session import Session
 
     infer = build_inference(policy, processor, protocol, [task.language for task in tasks.tasks])
     session = Session(infer, protocol, tasks, "bench", WORKERS, hang_s=300.0)
-    return list(session.play(plan(protocol, tasks)))
+    return list(session.play(orders_of(protocol, tasks)))

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -42,55 +42,80 @@ def read_lerobot(folder: str | Path, aside: Path = ASIDE, kept_bytes: int = KEPT
     """
     folder = Path(folder)
     layout = layout_of(folder)
-    info = layout.info
-    features = info["features"]
-    pictures = [name for name, feature in features.items() if feature["dtype"] in ("image", "video")]
-    cameras = sorted(pictures, key=lambda name: ("wrist" in name or name.endswith("2"), name))  # agent view first
-    columns = {role: next((name for name in names if name in features), None) for role, names in NAMES.items()}
-    if not cameras or None in columns.values():
-        raise BadDemonstrations(
-            f"{folder} must have pictures, observation.state and action, got columns {sorted(features)}: choose a data set for policies."
-        )
-    filmed = [camera for camera in cameras if features[camera]["dtype"] == "video"]
-    if filmed and filmed != cameras:
-        raise BadDemonstrations(f"{folder} keeps {', '.join(filmed)} as MP4 and other cameras as pictures: choose a data set of one kind.")
-    total, shape = info["total_frames"], (len(cameras), *features[cameras[0]]["shape"])
+    columns = columns_of(layout)
+    total, shape = layout.info["total_frames"], (len(columns.cameras), *layout.info["features"][columns.cameras[0]]["shape"])
     fits = total * int(np.prod(shape)) <= kept_bytes
-    images = np.empty((total, *shape), np.uint8) if fits and not filmed else None
-    row = 0
-    parts: dict[str, list[NDArray[Any]]] = {name: [] for name in NUMBERS}
-    for path in layout.data_files():
-        with reading(path, folder):
-            file = pq.ParquetFile(path)
-            roles = {columns.get(role, role): role for role in NUMBERS}
-            chosen = [name for name in file.schema_arrow.names if name in roles]
-            table = file.read([*chosen, *cameras] if images is not None else chosen)
-            for role in NUMBERS:
-                parts[role].append(values(table, columns.get(role) or role, role in columns))
-            if row + len(table) > total:
-                raise ValueError(f"more than the {total} frames of info.json")
-            if images is not None:
-                decode(table, cameras, images[row : row + len(table)])
-        row += len(table)
-    if row != total:
-        raise BadDemonstrations(f"{folder} must hold {total} frames as its info.json says, got {row}: fetch or render it again.")
-    numbers = {role: np.concatenate(found) for role, found in parts.items()}
+    images = np.empty((total, *shape), np.uint8) if fits and not columns.filmed else None
+    numbers = read_files(layout, columns, images)
     order = np.argsort(numbers["index"], kind="stable")
     if not np.array_equal(order, np.arange(total)):
         images, numbers = images if images is None else images[order], {role: found[order] for role, found in numbers.items()}
     held: Stored | NDArray[np.uint8]
     if images is not None:
         held = images
-    elif filmed:
-        held = Films(layout.films(cameras), numbers["episode_index"], numbers["frame_index"], float(info["fps"]), shape)
+    elif columns.filmed:
+        films = layout.films(columns.cameras)
+        held = Films(films, numbers["episode_index"], numbers["frame_index"], float(layout.info["fps"]), shape)
         held = held[:] if fits else held
     else:
-        held = encoded(layout, cameras, shape, aside, np.argsort(order))
-    state, actions = (numbers[role].astype(np.float32) for role in ("state", "actions"))
+        held = encoded(layout, columns.cameras, shape, aside, np.argsort(order))
+    state, actions = (numbers[role].astype(np.float32) for role in NAMES)
     episode, task = (numbers[role].astype(np.int64) for role in ("episode_index", "task_index"))
     data = Dataset(held, state, actions, episode, task, layout.tasks())
     check(data, str(folder), layout.episodes(), stated_means(folder))
     return data
+
+
+class Columns(NamedTuple):
+    """What a data set calls its columns."""
+
+    cameras: tuple[str, ...]
+    """The agent's view first."""
+    numbers: dict[str, str]
+    """Role (`state`, `actions`) -> column."""
+    filmed: bool
+    """Whether the cameras are kept as MP4."""
+
+
+def columns_of(layout: Layout) -> Columns:
+    """The columns of cameras, state and actions. Raises BadDemonstrations when one is missing, or cameras are of two kinds."""
+    features = layout.info["features"]
+    pictures = [name for name, feature in features.items() if feature["dtype"] in ("image", "video")]
+    cameras = sorted(pictures, key=lambda name: ("wrist" in name or name.endswith("2"), name))
+    numbers = {role: name for role, names in NAMES.items() if (name := next((n for n in names if n in features), ""))}
+    if not cameras or len(numbers) < len(NAMES):
+        raise BadDemonstrations(
+            f"{layout.folder} must have pictures, observation.state and action, got columns {sorted(features)}: "
+            "choose a data set for policies."
+        )
+    filmed = [camera for camera in cameras if features[camera]["dtype"] == "video"]
+    if filmed and filmed != cameras:
+        raise BadDemonstrations(
+            f"{layout.folder} keeps {', '.join(filmed)} as MP4 and other cameras as pictures: choose a data set of one kind."
+        )
+    return Columns(tuple(cameras), numbers, bool(filmed))
+
+
+def read_files(layout: Layout, columns: Columns, images: NDArray[np.uint8] | None) -> dict[str, NDArray[Any]]:
+    """Role -> numbers (N, ...) of all data files, in their order; pictures are decoded into `images` (N, C, H, W, 3), where it is given."""
+    total, row = layout.info["total_frames"], 0
+    parts: dict[str, list[NDArray[Any]]] = {role: [] for role in NUMBERS}
+    names = {columns.numbers.get(role, role): role for role in NUMBERS}
+    for path in layout.data_files():
+        with reading(path, layout.folder):
+            file = pq.ParquetFile(path)
+            chosen = [name for name in file.schema_arrow.names if name in names]
+            table = file.read([*chosen, *columns.cameras] if images is not None else chosen)
+            for name, role in names.items():
+                parts[role].append(values(table, name, role in columns.numbers))
+            if row + len(table) > total:
+                raise ValueError(f"more than the {total} frames of info.json")
+            if images is not None:
+                decode(table, columns.cameras, images[row : row + len(table)])
+        row += len(table)
+    if row != total:
+        raise BadDemonstrations(f"{layout.folder} must hold {total} frames as its info.json says, got {row}: fetch or render it again.")
+    return {role: np.concatenate(found) for role, found in parts.items()}
 
 
 def stated_means(folder: str | Path) -> dict[str, NDArray[np.float64]]:

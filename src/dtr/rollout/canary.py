@@ -28,7 +28,7 @@ from dtr.provenance import sha256_file, write_json
 from dtr.rollout.arena import local
 from dtr.rollout.engine import Infer
 from dtr.rollout.protocol import Protocol
-from dtr.rollout.run import plan
+from dtr.rollout.run import orders_of
 from dtr.rollout.session import Session
 from dtr.rollout.worker import Array
 
@@ -86,7 +86,7 @@ def run(args: argparse.Namespace) -> None:
     for name in args.suites:
         arena = local(name)
         chosen = replace(protocol, trials=1, tasks=spread(len(arena.suite.tasks)))
-        orders = plan(chosen, arena.suite)
+        orders = orders_of(chosen, arena.suite)
         watch = Watch(build_inference(loaded.policy, loaded.processor, chosen, [task.language for task in arena.suite.tasks]))
         session = Session(watch, chosen, arena.suite, sha256_file(args.policy)[:16], args.workers, 300.0)
         folder = args.state_dir / "canary"

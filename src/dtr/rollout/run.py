@@ -130,17 +130,17 @@ def ordered(protocol: Protocol, arena: Arena) -> list[Order]:
     """Every episode that is played in an arena, with what a robot says is told there."""
     return [
         replace(order, told=arena.told.get((order.task.name, order.key.init_state), order.told))
-        for order in plan(protocol, arena.suite, arena.states)
+        for order in orders_of(protocol, arena.suite, arena.states)
     ]
 
 
-def plan(protocol: Protocol, tasks: Suite, states: Callable[[Task], Array] = initial_states) -> list[Order]:
+def orders_of(protocol: Protocol, tasks: Suite, states: Callable[[Task], Array] = initial_states) -> list[Order]:
     """Every episode of the suite under the protocol, in order of its key; `states` of a task, by default the frozen ones.
 
     Raises BadConfig for a task or state that is not there.
     """
     indices = range(len(tasks.tasks)) if protocol.tasks is None else sorted(protocol.tasks)
-    return [order for index in indices for order in plan_task(protocol, tasks, pick(tasks, index), states)]
+    return [order for index in indices for order in orders_of_task(protocol, tasks, pick(tasks, index), states)]
 
 
 def pick(tasks: Suite, index: int) -> Task:
@@ -152,7 +152,7 @@ def pick(tasks: Suite, index: int) -> Task:
     return tasks.tasks[index]
 
 
-def plan_task(protocol: Protocol, tasks: Suite, task: Task, states: Callable[[Task], Array] = initial_states) -> list[Order]:
+def orders_of_task(protocol: Protocol, tasks: Suite, task: Task, states: Callable[[Task], Array] = initial_states) -> list[Order]:
     """The episodes of one task."""
     known = states(task)
     if protocol.trials > len(known):

@@ -29,7 +29,7 @@ def take(part: Part, policy: Path, folder: Path) -> Path | None:
     `<folder>/<cut>/<data>.<recipe>/seed<k>/rollouts/<protocol>/<suite>.jsonl`, beside `seed<k>/<policy's name>`.
     """
     place = Path(*part.out.parts[-5:])
-    for path in sorted(folder.glob(f"*/{place}")):
+    for path in sorted(folder.glob(f"*/{place}"), key=lambda arm: ("shared_with" in read_run_record(arm), arm)):  # who played goes first
         other = path.parents[2] / policy.name
         if path.resolve() == part.out.resolve() or (sibling := sibling_digest(policy, other)) is None:
             continue

@@ -51,7 +51,7 @@ def looks(name: str, inputs: Path) -> list[dict[str, Any]]:
     from dtr.rollout.engine import Engine
     from dtr.rollout.inference import Inference, build_inference
     from dtr.rollout.protocol import Protocol
-    from dtr.rollout.run import plan
+    from dtr.rollout.run import orders_of
     from dtr.sim.suites import suite
 
     asked = dict(zip((words := arguments(name, inputs, inputs))[1::2], words[2::2], strict=True))
@@ -71,7 +71,7 @@ def looks(name: str, inputs: Path) -> list[dict[str, Any]]:
         return chunks
 
     infer.batch = batch  # type: ignore[method-assign]
-    for _ in Engine(watch, protocol, 1).run(plan(protocol, tasks)):
+    for _ in Engine(watch, protocol, 1).run(orders_of(protocol, tasks)):
         pass
     return seen
 

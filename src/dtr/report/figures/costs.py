@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from dtr.provenance import digest
 from dtr.records import read_record
 from dtr.report.behind import counted, once
-from dtr.report.figures.style import COLOUR, HATCH, new_figure
+from dtr.report.figures.style import COLOUR, HATCH, MODEL, new_figure
 
 COMPONENTS = ("vision", "language", "action", "other")
 
@@ -23,7 +23,7 @@ def draw(files: Sequence[Path]) -> Figure:
     records.sort(key=lambda found: policies.index(found[1]["policy"]))
     figure = new_figure(7.2, 1.1 + 0.24 * len(records))
     axes = figure.subplots(1, 2, sharey=True)
-    labels = [cut if len(policies) == 1 else f"{record['policy']}  {cut}" for cut, record in records]
+    labels = [cut if len(policies) == 1 else f"{MODEL.get(record['policy'], record['policy'])}  {cut}" for cut, record in records]
     for ax, amount in zip(axes, ("parameters", "flops"), strict=True):
         left = [0.0] * len(records)
         for component in COMPONENTS:

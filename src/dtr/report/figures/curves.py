@@ -19,7 +19,7 @@ from dtr.dropping.same_blocks import blocks_digest
 from dtr.policies.file import read_header
 from dtr.provenance import digest
 from dtr.report.behind import counted, once
-from dtr.report.figures.style import COLOUR, DASHES, MARKER, new_figure
+from dtr.report.figures.style import COLOUR, DASHES, MARKER, MODEL, new_figure
 
 FILLS = ("full", "none", "left", "bottom")
 """A mark has its component's shape; where a component's dashes are used up, they begin again with another fill. So grey print tells all."""
@@ -44,7 +44,7 @@ def draw(files: Sequence[Path]) -> Figure:
             look = looks(component if component in COLOUR else "-", seen[component], place, len(points))
             seen[component] += 1
             ax.plot([x for x, _ in points], [y for _, y in points], label=name(cut, curve), **look)
-        ax.set_title(policy)
+        ax.set_title(MODEL.get(policy, policy))
         label_losses(ax, [y for _, curve in arms for _, y in measured(curve)])
         ax.set_xlabel("step of recovery")
         ax.set_ylabel("loss on held-out demonstrations")

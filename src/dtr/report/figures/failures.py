@@ -106,7 +106,7 @@ def play(
     from dtr.policies.file import load_policy
     from dtr.rollout.arena import local
     from dtr.rollout.inference import build_inference
-    from dtr.rollout.run import plan
+    from dtr.rollout.run import orders_of
     from dtr.rollout.session import Session
 
     probe(device)
@@ -115,7 +115,7 @@ def play(
         executed(loaded.policy, kernels_of(loaded.header)), loaded.processor, protocol, [t.language for t in tasks.tasks]
     )
     session = Session(infer, protocol, tasks, sha256_file(policy)[:16], workers, 300.0)
-    orders = {order.key: order for order in plan(protocol, tasks)}
+    orders = {order.key: order for order in orders_of(protocol, tasks)}
     return fill(session, [orders[episode.key] for episode in failed], other)
 
 

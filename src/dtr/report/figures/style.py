@@ -14,6 +14,8 @@ from matplotlib.figure import Figure
 
 from dtr.provenance import atomic_path
 
+MODEL = {"openvla_oft": "OpenVLA-OFT", "pi05": "pi0.5", "gigabrain0": "GigaBrain-0", "lingbot_vla": "LingBot-VLA"}
+"""Policy class -> its name in the paper and in the sheets; another class is called what it calls itself."""
 COLOUR = {"-": "#000000", "vision": "#0072B2", "language": "#D55E00", "action": "#009E73", "other": "#999999"}
 MARKER = {"-": "D", "vision": "s", "language": "o", "action": "^", "other": "x"}
 HATCH = {"vision": "////", "language": "", "action": "xxxx", "other": "...."}
