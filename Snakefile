@@ -4,6 +4,7 @@ One rule file a stage. What a rule passes to `dtr <verb>` is all that its output
 everything lies, config/ what is built at which scale, dtr.stages what makes a stage run again.
 """
 
+import json
 import os
 from pathlib import Path
 

@@ -4,6 +4,7 @@ rule verdict:
     input:
         cells=list(exhibits.claimed()),
         plans=exhibits.claimed_plans(),
+        compared=list(dict.fromkeys(exhibits.compared_plans().values())),
     output:
         csv=paths.VERDICTS.replace("{sample}", ""),
         markdown=paths.VERDICTS.replace("{sample}", "").replace(".csv", ".md"),
@@ -13,9 +14,10 @@ rule verdict:
         stage=token("verdict"),
         claims=exhibits.claims_digest(),
         cells=lambda w, input: f"--cells {input.cells}" if input.cells else "",
+        plans=json.dumps(exhibits.compared_plans()),
     shell:
         f"dtr verdict --claims '{os.path.relpath(f'{workflow.basedir}/{paths.CLAIMS}')}'"
-        " {params.cells} --reported results/reported --scale {wildcards.scale}"
+        " {params.cells} --plans {params.plans:q} --reported results/reported --scale {wildcards.scale}"
         " --out {output.csv} 2>&1 | tee -i {log}"
 
 

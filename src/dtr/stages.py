@@ -46,7 +46,7 @@ STAGES = {
     "cost": Stage(1, MODEL),
     "cell": Stage(1, (*NUMBERS, "scipy")),
     "table": Stage(3, NUMBERS),
-    "verdict": Stage(4, (*NUMBERS, "scipy")),
+    "verdict": Stage(5, (*NUMBERS, "scipy")),
     "pressure": Stage(3, (*NUMBERS, "scipy")),
     "figure": Stage(4, (*NUMBERS, "scipy", "matplotlib")),
     "report": Stage(4, (*NUMBERS, "jinja2")),

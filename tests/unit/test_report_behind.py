@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from dtr.provenance import write_json
+from dtr.dropping.same_blocks import blocks_digest
+from dtr.provenance import read_json, write_json
 from dtr.report.behind import behind, counted, once
 from dtr.report.claims import Claim
 from dtr.report.figures import tasks
@@ -60,7 +61,18 @@ def test_claims_about_one_policy(place: Path) -> None:
     def claim(rule: str, other: str) -> Claim:
         return Claim("c", "t", "s", "table3", "language-gateprobe-9", other, "average", rule, 0.0)
 
-    same = ours(claim("greater", "language-taylor-9"), cells, "embedded")
+    same = ours(claim("greater", "language-taylor-9"), cells, {}, "embedded")
     assert same.verdict == "not comparable" and "one policy is behind both" in same.why
-    assert ours(claim("same_blocks", "language-taylor-9"), cells, "embedded").verdict == "holds"
-    assert ours(claim("same_blocks", "language-ends"), cells, "embedded").verdict == "does not hold"
+
+
+def test_blocks_are_compared_by_plans_whether_or_not_an_arm_was_trained(place: Path) -> None:
+    def claim(rule: str, row: str, other: str) -> Claim:
+        return Claim("c", "t", "s", "table3", row, other, "average", rule, 0.0)
+
+    plans = {f"table3/{cut}": blocks_digest(read_json(place / cut / "plan.json")) for cut in ("language-gateprobe-9", "language-taylor-9")}
+    plans["table4/ends"] = blocks_digest(read_json(place / "language-ends/plan.json"))
+    said = {
+        other: ours(claim("same_blocks", "language-gateprobe-9", other), {}, plans, "embedded").verdict
+        for other in ("language-taylor-9", "table4/ends", "language-ends")
+    }
+    assert said == {"language-taylor-9": "holds", "table4/ends": "does not hold", "language-ends": "not comparable"}

@@ -196,7 +196,7 @@ def test_shares_of_a_policy_of_other_shapes_tell_nothing(column: str, decided: b
     """A narrow policy has relatively more embeddings: no evidence against what the paper counts of 7 B."""
     one = claim("ratio_at_most", 0.56, column)
     cells = {place: {"quantity": column, "value": value} for place, value in zip(one.places(), (0.775, 1.0), strict=True)}
-    here, there = ours(one, cells, "embedded"), ours(one, cells, "paper")
+    here, there = ours(one, cells, {}, "embedded"), ours(one, cells, {}, "paper")
     assert here.ratio == there.ratio == 0.775 and there.verdict == "does not hold"
     assert here.verdict == ("does not hold" if decided else "not comparable") and ("other shapes" in here.why) == (not decided)
 
@@ -211,25 +211,25 @@ def test_cuts_that_were_trained_apart_are_called_so(table: str, verdict: str) ->
 
     one = replace(claim(), table=table)
     better, worse = of("language-gateprobe-16", "flow_matched", "1" * 50), of("language-ends", "flow_recover", "0" * 50)
-    found = ours(one, dict(zip(one.places(), (better, worse), strict=True)), "embedded")
+    found = ours(one, dict(zip(one.places(), (better, worse), strict=True)), {}, "embedded")
     assert found.verdict == verdict and "recovered by four.flow_matched and four.flow_recover" in found.why
     whole = of("none", "flow_recover", "0" * 50)
-    assert ours(one, dict(zip(one.places(), (better, whole), strict=True)), "embedded").why == ""
+    assert ours(one, dict(zip(one.places(), (better, whole), strict=True)), {}, "embedded").why == ""
 
 
 def test_a_rule_is_for_its_kind_of_number() -> None:
     one = claim("ratio_at_least", 1.5, "action_speedup")
     cells = {place: {"quantity": "action_speedup", "value": value} for place, value in zip(one.places(), (1.6, 1.0), strict=True)}
-    assert ours(one, cells, "embedded").verdict == "holds"
+    assert ours(one, cells, {}, "embedded").verdict == "holds"
     with pytest.raises(BadRecord, match="a rule of ratios"):
-        ours(replace(one, rule="greater", margin=0.0), cells, "embedded")
+        ours(replace(one, rule="greater", margin=0.0), cells, {}, "embedded")
 
 
 def test_what_has_no_known_count_is_not_decided() -> None:
     robot = replace(claim("less", column="robot-language"), table="table6")
     found = of_paper(robot, 0.497, 0.603, 0.658, 0.709)
     assert found.verdict == "not comparable" and "-5.5 points; how many episodes" in found.why
-    assert "not public" in ours(replace(claim(), table="figure2"), {}, "embedded").why
+    assert "not public" in ours(replace(claim(), table="figure2"), {}, {}, "embedded").why
 
 
 def test_a_row_of_another_table() -> None:

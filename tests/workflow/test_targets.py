@@ -277,3 +277,14 @@ def test_every_policy_plays_the_evaluation_of_its_own_pictures():
     paper.config["policies"]["pi05"]["protocols"]["closed"] = "opnpi"
     with pytest.raises(UnknownName, match=r"unknown protocol 'opnpi'.*policies\.pi05\.protocols\.closed"):
         Targets(paper.config, str(ROOT))
+
+
+def test_claims_about_blocks_need_plans_and_no_training(targets, smoke):
+    """Magnitude's Drop-16 is not trained at this scale; which blocks it keeps its scores say."""
+    embedded = Exhibits(targets)
+    found = embedded.compared_plans()
+    assert found["table3/pi05.magnitude16"] == "artifacts/embedded/pi05/language-magnitude-16/plan.json"
+    assert not embedded.targets.arm("table3", "pi05.magnitude16").runs("embedded")
+    about = [claim for claim in embedded.claims() if claim.rule == "same_blocks"]
+    assert {f"{table}/{row}" for claim in about for table, row, _ in claim.places()} == set(found)
+    assert Exhibits(smoke).compared_plans() == {}  # it has no Table 3

@@ -13,7 +13,7 @@ About numbers without an interval (size, FLOPs, speed, memory), and about cuts:
 
     ratio_at_least    row / other >= margin
     ratio_at_most     row / other <= margin
-    same_blocks       both rows kept the same blocks
+    same_blocks       both rows keep the same blocks: their plans say so, whether or not they are trained
 
 A claim whose numbers do not exist, or do not belong to one condition, or to two policies, is `not comparable`; so are shares of size, FLOPs
 and memory of policies whose shapes are not the paper's. A row may name its table

@@ -54,7 +54,7 @@ def of_ratio(claim: Claim, value: float, other: float) -> Evidence:
 def of_blocks(kept: Sequence[str | None]) -> Evidence:
     """What the digests of two plans say about two cuts."""
     if None in kept:
-        return Evidence("not comparable", why="the plans of these cuts are not here")
+        return Evidence("not comparable", why="this scale has no plans of these cuts")
     return Evidence("holds" if len(set(kept)) == 1 else "does not hold", why="by the plans of the two cuts")
 
 

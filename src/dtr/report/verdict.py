@@ -14,13 +14,15 @@ from __future__ import annotations
 
 import argparse
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from dtr.dropping.same_blocks import blocks_digest
 from dtr.errors import BadRecord
 from dtr.provenance import write_text
+from dtr.records import read_given, read_record
 from dtr.report.behind import behind
 from dtr.report.cell import read_cell
 from dtr.report.claims import RATIOS, Claim, Place, read_claims
@@ -48,6 +50,7 @@ def add_parser(verbs: Any) -> None:
     p = verbs.add_parser("verdict", help="hold every claim of the paper against our cells and against its own numbers")
     p.add_argument("--claims", type=Path, required=True, help="sheet of claims (config/experiments/claims.tsv)")
     p.add_argument("--cells", type=Path, nargs="*", default=[], help="the cells that the claims name and that were run")
+    p.add_argument("--plans", default="{}", help="JSON: `table/row` -> plan.json, of the claims that two cuts keep the same blocks")
     p.add_argument("--reported", type=Path, required=True, help="folder of the paper's numbers: results/reported")
     p.add_argument("--scale", required=True, help="scale of the cells")
     p.add_argument("--out", type=Path, required=True, help="verdicts.csv; the same as markdown goes beside it")
@@ -56,7 +59,7 @@ def add_parser(verbs: Any) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Judge and write."""
-    claims, cells = read_claims(args.claims), dict[Place, Cell]()
+    claims, cells, plans = read_claims(args.claims), dict[Place, Cell](), read_plans(args.plans)
     for cell in map(read_cell, args.cells):
         cells[cell["table"], cell["row"], cell["column"]] = cell
         if cell["scale"] != args.scale:
@@ -66,22 +69,28 @@ def run(args: argparse.Namespace) -> None:
     judged = []
     for claim in claims:
         paper = theirs(claim, args.reported)
-        judged.append((claim, beside(ours(claim, cells, args.scale), paper), paper))
+        judged.append((claim, beside(ours(claim, cells, plans, args.scale), paper), paper))
     write_text(args.out, csv_text([line(*one) for one in judged]))
     write_text(args.out.with_suffix(".md"), markdown(judged, args.scale))
     said = Counter(own.verdict for _, own, _ in judged)
     print(f"{args.out}: {', '.join(f'{count} {verdict}' for verdict, count in said.items())}")
 
 
-def ours(claim: Claim, cells: dict[Place, Cell], scale: str) -> Evidence:
-    """What our cells say about a claim."""
+def read_plans(text: str) -> dict[str, str]:
+    """`table/row` -> one name for the blocks that its plan keeps. Raises BadConfig, or what reading a plan raises."""
+    paths = read_given(text, "--plans", dict)
+    return {place: blocks_digest(read_record(path, "plan")) for place, path in paths.items()}
+
+
+def ours(claim: Claim, cells: Mapping[Place, Cell], plans: Mapping[str, str], scale: str) -> Evidence:
+    """What our cells say about a claim; of a claim about blocks, what the plans say, trained or not."""
     places = claim.places()
+    if claim.rule == "same_blocks":
+        return of_blocks([plans.get(f"{table}/{row}") for table, row, _ in places])
     missing = dict.fromkeys(f"{row} of {table}" for table, row, column in places if (table, row, column) not in cells)
     if missing:
         return Evidence("not comparable", why=ELSEWHERE.get(claim.table, f"not run at the scale {scale}: {', '.join(missing)}"))
     have = [cells[place] for place in places]
-    if claim.rule == "same_blocks":
-        return of_blocks([policy.blocks if (policy := behind(cell)) else None for cell in have])
     if (claim.rule in RATIOS) == any(cell["quantity"] == "success_rate" for cell in have):
         got = ", ".join(cell["quantity"] for cell in have)
         raise BadRecord(

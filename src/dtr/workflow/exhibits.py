@@ -135,6 +135,15 @@ class Exhibits:
         """The plans behind them: two arms that kept the same blocks are one policy, of which no claim can be true."""
         return list(dict.fromkeys(map(self.targets.plan, self.claimed().values())))
 
+    def compared_plans(self) -> dict[str, str]:
+        """`table/row` of every claim that two cuts keep the same blocks -> its plan: scores alone decide it, trained or not."""
+        t, found = self.targets, dict[str, str]()
+        for table, row, _ in (place for claim in self.claims() if claim.rule == "same_blocks" for place in claim.places()):
+            arm = next((arm for arm in t.sheets.get(table, ()) if arm.row == row), None)
+            if arm is not None and arm.policy in t.config["policies"]:
+                found[f"{table}/{row}"] = t.plan(arm)
+        return found
+
     def claims_digest(self) -> str:
         """A digest of the claims and of the paper's numbers that they are about."""
         claims = self.claims()
