@@ -1,7 +1,8 @@
-# Figures are drawn from cells and records alone; the PDF lies beside the PNG.
+# Figures are drawn from cells, records and plans alone; the PDF lies beside the PNG.
 rule figure:
     input:
         files=lambda w: exhibits.files(w.figure),
+        plans=lambda w: exhibits.plans(w.figure),
     output:
         png=report(
             paths.FIGURE.replace("{sample}", ""),

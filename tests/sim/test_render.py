@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import signal
 import subprocess
 import sys
@@ -79,6 +80,8 @@ def test_whoever_trains_finds_the_pictures_of_raw_demonstrations(recorded: tuple
     assert know([raw, raw], 32, aside, data) == known([raw, raw], 32, aside) == (data.sha256, len(data))
     assert known([raw], 32, aside) is known([raw, raw], 16, aside) is known([rendered, raw], 32, aside) is None
     assert know([rendered], 32, aside, data)[1] == len(data) and known([rendered], 32, aside) is None, "its content has no name"
+    os.utime(rendered / "meta/info.json", ns=(1, 1))
+    assert known([raw, raw], 32, aside) is None, "rendered again since"
     (rendered / "meta/info.json").unlink()  # as an interrupted run leaves it
     assert (with_pictures(raw, 32, aside) / "meta/info.json").exists()
 

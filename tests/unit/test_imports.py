@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SOURCE = ROOT / "src/dtr"
 MODULES = sorted(SOURCE.rglob("*.py"))
 
-GROUND = {"errors", "lifeline", "lock", "progress", "provenance", "records", "robots", "stages", "stats"}
+GROUND = {"errors", "lenders", "lifeline", "lock", "progress", "provenance", "records", "robots", "stages", "stats"}
 """What everything may import; it imports nothing of dtr but itself."""
 ARROWS = {
     "wire": set(),

@@ -11,10 +11,12 @@ from test_recovery_verbs import checkpoint, recover, write
 
 from dtr.cli import run
 from dtr.data.pictures import Known
+from dtr.lenders import lenders, origin
 from dtr.policies.file import read_header
-from dtr.provenance import read_json, sha256_file, write_json
+from dtr.provenance import machine, read_json, sha256_file, write_json
 from dtr.recovery import recover as recover_verb
 from dtr.recovery.siblings import find_sibling
+from dtr.stages import STAGES, Stage
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +28,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for cut in ("language-half", "language-keep-0", "language-keep-1"):
         words = ["--policy", str(folder / "pretrained.safetensors"), "--cut", cut, "--plan-out", str(folder / cut / "plan.json")]
         assert run(["drop", *words]) == 0
-    assert arm(folder, "language-half") == 0
+    assert arm(folder, "language-half") == arm(folder, "language-keep-0") == 0
     return folder
 
 
@@ -48,7 +50,6 @@ def behind_header(policy: Path) -> bytes:
 
 def test_the_same_blocks_by_another_name_are_one_training(place: Path) -> None:
     path = place / "language-keep-0/four.recover/seed3/recovered.safetensors"
-    assert arm(place, "language-keep-0") == 0
     alone, weights, curve = read_header(path), behind_header(path), Path(f"{path}.losses.jsonl").read_bytes()
     assert "shared_with" not in read_json(f"{path}.run.json")
     forget(path)
@@ -62,16 +63,54 @@ def test_the_same_blocks_by_another_name_are_one_training(place: Path) -> None:
 
 
 def test_who_trained_lends_before_who_took(place: Path, tmp_path: Path) -> None:
-    own = place / "language-keep-0/four.recover/seed3/recovered.safetensors"
+    own = place / "language-half/four.recover/seed3/recovered.safetensors"
     arms = [tmp_path / cut / own.relative_to(own.parents[2]) for cut in ("a", "b", "c")]
     for path in arms:
         path.parent.mkdir(parents=True)
         shutil.copyfile(own, path)
-        write_json(f"{path}.run.json", {} if path == arms[1] else {"shared_with": {}})
+        write_json(f"{path}.run.json", machine() | ({} if path == arms[1] else {"shared_with": origin(own)}))
     header = read_header(own)
-    assert find_sibling(tmp_path, arms[2], header["provenance"], header["plan"]) == arms[1]
+    asked = (tmp_path, arms[2], header["provenance"], header["plan"])
+    assert find_sibling(*asked) == arms[1]
     arms[1].unlink()
-    assert find_sibling(tmp_path, arms[2], header["provenance"], header["plan"]) == arms[0]
+    assert find_sibling(*asked) == arms[0]
+    assert origin(arms[0]) == origin(own) == {"path": str(own), "sha256": sha256_file(own)}, "where it was made"
+    arms[0].write_bytes(b"another")
+    assert origin(arms[0]) == {"path": str(arms[0]), "sha256": sha256_file(arms[0])}
+
+
+def test_nobody_lends_what_another_version_made(place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = place / "language-half/four.recover/seed3/recovered.safetensors"
+    path = tmp_path / own.name
+    shutil.copyfile(own, path)
+    for record, lent in [
+        (machine(), True),
+        (machine() | {"stage_version": 1}, True),
+        (machine() | {"stage_version": 2}, False),
+        (machine() | {"versions": machine()["versions"] | {"torch": "0.4"}}, False),
+        (machine() | {"versions": machine()["versions"] | {"mujoco": "0.4"}}, True),
+        ({}, False),
+        ({"versions": "torch"}, False),
+    ]:
+        write_json(f"{path}.run.json", record)
+        assert lenders([path], "recover") == [path] * lent, record
+    write_json(f"{path}.run.json", machine())
+    with monkeypatch.context() as patch:
+        patch.setitem(STAGES, "recover", Stage(2, STAGES["recover"].packages))
+        assert not lenders([path], "recover")
+    for broken in (b'{"versions"', b"[]", b"\xff"):
+        Path(f"{path}.run.json").write_bytes(broken)
+        assert not lenders([path], "recover")
+    Path(f"{path}.run.json").unlink()
+    assert not lenders([path], "recover")
+
+
+def test_a_note_about_other_data_trains_on_these(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = place / "language-keep-0/four.recover/seed3/recovered.safetensors"
+    monkeypatch.setattr(recover_verb, "known", lambda folders, image_size, aside: Known("other", 1))
+    forget(path)
+    assert arm(place, "language-keep-0", siblings=str(place)) == 0
+    assert read_json(f"{path}.run.json")["frames"] == 54 and "shared_with" in read_json(f"{path}.run.json"), "found after reading"
 
 
 def test_the_pictures_are_read_once_to_know_which_data_they_are(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -53,6 +53,8 @@ def test_a_figure_draws_a_policy_once(place: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(tasks, "read_cell", cells.__getitem__)
     labels = [label.get_text() for label in tasks.draw(list(cells)).axes[0].get_yticklabels()]
     assert labels == ["pi0.5  language-gateprobe-9 (+1) language", "pi0.5  language-ends language"]
+    cells[Path("language-taylor-9")]["outcomes"]["spatial"]["0"]["push it"] = "1111"  # trained apart, on a GPU say
+    assert len(tasks.draw(list(cells)).axes[0].get_yticklabels()) == 3
 
 
 def test_claims_about_one_policy(place: Path) -> None:

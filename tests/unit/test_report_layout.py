@@ -48,7 +48,7 @@ def inside(box: Bbox, figure: Figure) -> bool:
 @pytest.mark.parametrize("cuts", [CUTS, CUTS + MORE])
 def test_the_legends_of_curves_fit(monkeypatch: pytest.MonkeyPatch, panels: int, cuts: list[str]) -> None:
     def header(path: Path) -> dict[str, Any]:
-        plan = {"cut": path.name, "kept": path.name} if path.name != "none" else None
+        plan = {"cut": path.name, "kept": path.name.removesuffix("+again")} if path.name != "none" else None
         return {"policy": path.parent.name, "plan": plan, "provenance": {"policy": path.parent.name}}
 
     def curve(path: Path) -> list[dict[str, Any]]:
@@ -56,7 +56,10 @@ def test_the_legends_of_curves_fit(monkeypatch: pytest.MonkeyPatch, panels: int,
 
     monkeypatch.setattr(curves, "read_header", header)
     monkeypatch.setattr(curves, "read_curve", curve)
-    figure = laid_out(curves.draw([Path(policy, cut) for policy in ("openvla_oft", "pi05")[:panels] for cut in cuts]))
+    arms = [Path(policy, cut) for policy in ("openvla_oft", "pi05")[:panels] for cut in (*cuts, f"{cuts[1]}+again")]
+    figure = laid_out(curves.draw(arms))
+    said = [text.get_text() for ax in figure.axes for text in ax.get_legend().get_texts()]
+    assert said.count(cuts[1].replace("+", "+\n") + " (+1)") == panels, said
     boxes = [*legends(figure), *(ax.bbox for ax in figure.axes)]
     assert len(legends(figure)) == panels and all(len(ax.get_legend().get_texts()) == len(cuts) for ax in figure.axes)
     assert all(inside(box, figure) for box in (*boxes, *(ax.get_tightbbox() for ax in figure.axes)))

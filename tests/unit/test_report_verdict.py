@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -267,3 +268,12 @@ def test_the_verb(tmp_path: Path) -> None:
         and vision["paper_verdict"] == "holds"
     )
     assert "**underpowered**" in (tmp_path / "verdicts.md").read_text()
+    claimed = "same_blocks16.gateprobe.fisher"
+    assert lines[claimed]["verdict"] == "not comparable" and "no plans" in lines[claimed]["why"]
+    plans = {
+        f"table3/pi05.{metric}16": str(ROOT / "tests/workflow/fingerprints/inputs/pi05_plan.json") for metric in ("gateprobe", "fisher")
+    }
+    assert cli.run([*words, "--plans", json.dumps(plans), "--out", str(tmp_path / "verdicts.csv")]) == 0
+    with open(tmp_path / "verdicts.csv", newline="") as file:
+        assert {line["claim"]: line["verdict"] for line in csv.DictReader(file)}[claimed] == "holds"
+    assert cli.run([*words, "--plans", "[]", "--out", str(tmp_path / "verdicts.csv")]) == 2

@@ -3,7 +3,8 @@
 Rendered pictures are large and follow from the demonstrations, the picture's size and the version of the stage `render`. So they are
 kept aside, shared by all who train on them, in folders that are named by what they follow from: none is ever out of date, and all
 may be deleted at any time. A rendering that was stopped goes on after its last whole file. Beside them lies what hashing all that was read
-once gave (`Known`): who only asks which data it is need not read gigabytes again.
+once gave (`Known`): who only asks which data it is need not read gigabytes again. It holds for these very renderings, and is written anew
+whenever they are read.
 """
 
 from __future__ import annotations
@@ -62,19 +63,25 @@ class Known(NamedTuple):
 
 
 def known(folders: Sequence[Path], image_size: int, aside: Path) -> Known | None:
-    """Of raw demonstrations that were read and hashed before; None of others, which nothing names by their content."""
+    """Of raw demonstrations that were read and hashed before and were not rendered again since; None of others."""
     if not all(raw(folder) for folder in folders) or not (kept := note(folders, image_size, aside)).is_file():
         return None
     said = read_json(kept)
-    return Known(said["sha256"], said["frames"])
+    return Known(said["sha256"], said["frames"]) if said["rendered_ns"] == rendered_ns(folders, image_size, aside) else None
 
 
 def know(folders: Sequence[Path], image_size: int, aside: Path, data: Dataset) -> Known:
     """Hash what `read_data` gave, and keep that where `known` finds it."""
     found = Known(data.sha256, len(data))
     if all(raw(folder) for folder in folders):
-        write_json(note(folders, image_size, aside), found._asdict())
+        write_json(note(folders, image_size, aside), found._asdict() | {"rendered_ns": rendered_ns(folders, image_size, aside)})
     return found
+
+
+def rendered_ns(folders: Sequence[Path], image_size: int, aside: Path) -> list[int | None]:
+    """When the pictures of each were finished; None of those that are not there."""
+    ends = [place(folder, image_size, aside) / "meta/info.json" for folder in folders]
+    return [end.stat().st_mtime_ns if end.exists() else None for end in ends]
 
 
 def note(folders: Sequence[Path], image_size: int, aside: Path) -> Path:

@@ -17,6 +17,7 @@ from dtr.data.dataset import Dataset
 from dtr.data.pictures import Known, add_data_arguments, know, known, read_data
 from dtr.dropping.drop import drop
 from dtr.dropping.plan import read_plan
+from dtr.lenders import origin
 from dtr.policies.base import Policy
 from dtr.policies.file import load_policy, save_policy
 from dtr.policies.processor import Processor
@@ -32,6 +33,7 @@ from dtr.recovery.sharded import ShardedTraining
 from dtr.recovery.siblings import find_sibling, take
 from dtr.recovery.team import check_size
 from dtr.recovery.train import Training
+from dtr.stages import STAGES
 
 
 def run(args: argparse.Namespace) -> None:
@@ -53,33 +55,34 @@ def recover(args: argparse.Namespace, started: float, recipe: Recipe) -> None:
         policy, plan = drop(policy, chosen), chosen.to_json()
     recipe = matched(recipe, policy.name, undropped, policy.config, text_length(processor))
     image_size = args.image_size or processor.image_size
-    origin = {
+    source = {
         "stage": "recover",
         "policy": sha256_file(args.policy),
         "recipe": recipe.to_dict(),
         "seed": args.seed,
         "ancestor": loaded.header["provenance"],
     }
-    seen = known(args.data, image_size, args.pictures)
-    if seen is not None and taken(args, started, origin, seen, plan):
+    seen = known(args.data, image_size, args.pictures) if args.fleet is None else None  # processes of a fleet must all decide alike
+    if seen is not None and taken(args, started, source, seen, plan):
         return
     data = read_data(args.data, image_size, args.pictures, args.processes)
     check(data, processor, policy.config.images)
-    if seen is None and taken(args, started, origin, know(args.data, image_size, args.pictures, data), plan):
+    found = know(args.data, image_size, args.pictures, data)
+    if found != seen and taken(args, started, source, found, plan):
         return
     if recipe.statistics == "data":
         rows, _ = data.hold_out(recipe.val_fraction, args.seed)
         processor = fitted(processor, data, rows)
-    train_and_save(args, started, policy, processor, data, recipe, origin | {"data": data.sha256}, plan)
+    train_and_save(args, started, policy, processor, data, recipe, source | {"data": found.sha256}, plan)
 
 
-def taken(args: argparse.Namespace, started: float, origin: Mapping[str, Any], data: Known, plan: Mapping[str, Any] | None) -> bool:
+def taken(args: argparse.Namespace, started: float, source: Mapping[str, Any], data: Known, plan: Mapping[str, Any] | None) -> bool:
     """Whether a sibling trained what this arm would train; then its file is this arm's. Every process of a fleet writes the same bytes."""
-    sibling = find_sibling(args.siblings, args.out, {**origin, "data": data.sha256}, plan)
+    sibling = find_sibling(args.siblings, args.out, {**source, "data": data.sha256}, plan)
     if sibling is None:
         return False
     take(sibling, args.out)
-    write_run_record(args.out, started, frames=data.frames, shared_with={"path": str(sibling), "sha256": sha256_file(sibling)})
+    write_run_record(args.out, started, stage_version=STAGES["recover"].version, frames=data.frames, shared_with=origin(sibling))
     print(f"{args.out}: {sibling} kept the same blocks, so its training is this one's too", file=sys.stderr)
     return True
 
@@ -115,7 +118,8 @@ def train_and_save(
     write_text(f"{args.out}.losses.jsonl", curve_text(curve))
     save_policy(args.out, training.policy, processor, provenance, plan, stored=recipe.stored)
     resumed = {"resumed_at": begun} if begun else {}  # then `wall_s` is of the steps since
-    write_run_record(args.out, started, processes=args.processes, frames=len(data), **resumed)
+    made = {"stage_version": STAGES[provenance["stage"]].version, "processes": args.processes, "frames": len(data)}
+    write_run_record(args.out, started, **made, **resumed)
     training.forget()
 
 

@@ -16,19 +16,17 @@ from typing import Any
 
 from dtr.dropping.same_blocks import same_blocks
 from dtr.errors import DtrError
+from dtr.lenders import lenders
 from dtr.policies.file import read_header
-from dtr.provenance import atomic_path, read_run_record
+from dtr.provenance import atomic_path
 
 
 def find_sibling(folder: Path | None, out: Path, provenance: Mapping[str, Any], plan: Mapping[str, Any] | None) -> Path | None:
-    """A finished policy below `folder` whose training is the one that `provenance` and `plan` describe; None where there is none.
-
-    One that was trained goes before one that was taken.
-    """
+    """A finished policy below `folder` whose training is the one that `provenance` and `plan` describe; None where there is none."""
     if folder is None or plan is None:
         return None
     arms = folder.glob(f"*/{out.parent.parent.name}/{out.parent.name}/{out.name}")
-    for path in sorted(arms, key=lambda arm: ("shared_with" in read_run_record(arm), arm)):
+    for path in lenders(arms, "recover"):
         if path == out:
             continue
         try:

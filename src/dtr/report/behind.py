@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from dtr.dropping.same_blocks import blocks_digest
-from dtr.provenance import read_json
+from dtr.provenance import digest, read_json
 
 Cell = Mapping[str, Any]
 T = TypeVar("T")
@@ -32,6 +32,12 @@ def behind(cell: Cell) -> Behind | None:
     return Behind(blocks_digest(read_json(plan)), paths[0].parents[3].name, tuple(sorted(path.parts[-4:] for path in paths)))
 
 
+def alike(cell: Cell) -> tuple[Behind, str] | None:
+    """By which arms are one in a figure: one policy, and the same outcomes. Two trainings on a GPU may differ in their last bits."""
+    policy = behind(cell)
+    return None if policy is None else (policy, digest(cell["outcomes"]))
+
+
 def once(items: Sequence[T], key: Callable[[T], Hashable | None]) -> list[tuple[T, int]]:
     """The first item of every key, and how many more have that key; an item without a key stands alone."""
     same: dict[Hashable, list[T]] = {}
@@ -43,3 +49,10 @@ def once(items: Sequence[T], key: Callable[[T], Hashable | None]) -> list[tuple[
 def counted(name: str, more: int) -> str:
     """A policy's name in a figure that draws it once: how many more arms it is."""
     return f"{name} (+{more})" if more else name
+
+
+def cut_of(policy: Path, header: Mapping[str, Any]) -> str:
+    """The cut of an arm by its place, `<cut>/<data>.<recipe>/seed<k>/<policy>`: a twin's header names the arm that was trained."""
+    if len(policy.parents) > 2 and (policy.parents[2] / "plan.json").is_file():
+        return policy.parents[2].name
+    return str((header["plan"] or {"cut": "none"})["cut"])

@@ -1,4 +1,4 @@
-"""Verb `figure`: draw one figure, as PNG and as PDF, from records and cells and nothing else.
+"""Verb `figure`: draw one figure, as PNG and as PDF, from records and cells and, to tell which arms are one policy, the plans beside them.
 
 scores     score profile of every metric per block            score files of one policy
 curves     held-out loss over recovery                        recovered policies, with their loss curves beside them

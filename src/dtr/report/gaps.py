@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from dtr.dropping.same_blocks import blocks_digest
 from dtr.records import check_given, listed, read_given, read_record
 from dtr.report.dead import COLUMNS, HEAD, MEANING, Gone
 from dtr.report.reported import reported
@@ -36,7 +37,7 @@ def twins(rows: Sequence[Row]) -> dict[str, str]:
     found = {}
     for row in rows:
         if plan := row.get("plan"):
-            key = (str(read_record(plan, "plan")["digest"]), str(row.get("training", "-")))
+            key = (blocks_digest(read_record(plan, "plan")), str(row.get("training", "-")))
             if key in first:
                 found[row["row"]] = first[key]
             first.setdefault(key, row["row"])

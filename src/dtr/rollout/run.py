@@ -28,6 +28,7 @@ from dtr.rollout.siblings import take
 from dtr.rollout.worker import Array, Order
 from dtr.sim.perturbations.played import meant, told
 from dtr.sim.suites import Suite, Task, initial_states
+from dtr.stages import STAGES
 from dtr.wire.robot import RobotHello
 
 FILMED_FAILURES = 12
@@ -105,7 +106,8 @@ def keep_run_records(parts: Sequence[Part], lent: Mapping[Path, Path | None], st
             continue
         share = part.session.played / played if played else 1 / len(parts)
         shared = {"wall_s": round(share * wall_s, 3), "together": len(parts)} if len(parts) > 1 else {}
-        write_run_record(part.out, started, stage="rollout", played=part.session.played, **own, **shared)
+        version = {"stage": "rollout", "stage_version": STAGES["rollout"].version}
+        write_run_record(part.out, started, **version, played=part.session.played, **own, **shared)
 
 
 def where(args: argparse.Namespace) -> tuple[list[Arena], RobotHello | None]:

@@ -14,8 +14,9 @@ from pathlib import Path
 
 from dtr.dropping.same_blocks import same_blocks
 from dtr.errors import DtrError
+from dtr.lenders import lenders, origin, record_of
 from dtr.policies.file import read_header
-from dtr.provenance import read_run_record, sha256_file, write_json
+from dtr.provenance import sha256_file, write_json
 from dtr.rollout.episode import Episode, read_episodes, write_episodes
 from dtr.rollout.session import Part
 
@@ -29,14 +30,13 @@ def take(part: Part, policy: Path, folder: Path) -> Path | None:
     `<folder>/<cut>/<data>.<recipe>/seed<k>/rollouts/<protocol>/<suite>.jsonl`, beside `seed<k>/<policy's name>`.
     """
     place = Path(*part.out.parts[-5:])
-    for path in sorted(folder.glob(f"*/{place}"), key=lambda arm: ("shared_with" in read_run_record(arm), arm)):  # who played goes first
+    for path in lenders(folder.glob(f"*/{place}"), "rollout"):
         other = path.parents[2] / policy.name
         if path.resolve() == part.out.resolve() or (sibling := sibling_digest(policy, other)) is None:
             continue
         if (episodes := finished(part, path, sibling)) is not None:
-            record = read_run_record(path)
             write_episodes(part.out, episodes)
-            write_json(f"{part.out}.run.json", dict(record) | {"shared_with": {"path": str(path), "sha256": sha256_file(path)}})
+            write_json(f"{part.out}.run.json", dict(record_of(path)) | {"shared_with": origin(path)})
             return path
     return None
 

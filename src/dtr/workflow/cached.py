@@ -183,6 +183,9 @@ def collect(targets: Targets) -> Cache:
         if any(arm.policy == policy for _, arm in exhibits.arms()):
             for score in exhibits.scores(policy):
                 cache.add_score("report", score)
+    for arm in exhibits.compared().values():
+        if (arm.policy, arm.cut) not in cache.cut_of:
+            cache.add("report", "plans", f"{arm.policy}-{arm.cut}", cut=f"{arm.policy}/{arm.cut}")
     return cache
 
 
@@ -216,7 +219,7 @@ def stages(targets: Targets) -> dict[str, dict[str, object]]:
     made_of = [
         *Exhibits(targets).tables(),
         *(control.tables() if control else ()),
-        *(path for path in cache.used.get("report", {}) if "/scores/" in path),
+        *(path for path in cache.used.get("report", {}) if "/scores/" in path or path.endswith("/plan.json")),
     ]
     found["report"] = stage(snakemake, ["results/report.html", "results/verdicts.csv"], outs, made_of)
     found["records"] = {"cmd": "dtr store push", "frozen": True, "outs": [{f"artifacts/{scale}/records.json": PERSIST}]}

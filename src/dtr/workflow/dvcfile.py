@@ -128,10 +128,15 @@ def write(scale: str, stages: Mapping[str, Any], have: Collection[str]) -> bool:
     return carry() or changed
 
 
-def locked_paths() -> set[str]:
-    """Every path that dvc.lock has a hash of, whatever its stage is called."""
+def locked() -> dict[str, dict[str, Any]]:
+    """Path -> its entry in dvc.lock, whatever its stage is called."""
     lock = yaml.safe_load(LOCK.read_text(encoding="utf-8"))["stages"] if LOCK.exists() else {}
-    return {out["path"] for stage in lock.values() for out in stage.get("outs", ())}
+    return {out["path"]: out for stage in lock.values() for out in stage.get("outs", ())}
+
+
+def locked_paths() -> set[str]:
+    """Every path that dvc.lock has a hash of."""
+    return set(locked())
 
 
 def carry() -> bool:

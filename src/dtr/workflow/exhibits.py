@@ -78,6 +78,12 @@ class Exhibits:
             self.cell(table, arm.row, column) for table, arm in self.arms() if set(columns) <= set(t.columns(table)) for column in columns
         ]
 
+    def plans(self, figure: str) -> list[str]:
+        """The plans by which a figure tells that arms are one policy."""
+        if figure not in ("curves", "frontier", "tasks"):
+            return []
+        return list(dict.fromkeys(self.targets.plan(arm) for _, arm in self.arms()))
+
     def scores(self, policy: str) -> list[str]:
         """The score files of a policy: of the metrics that the configuration names, or GateProbe and those of the arms that run."""
         t = self.targets
@@ -135,14 +141,18 @@ class Exhibits:
         """The plans behind them: two arms that kept the same blocks are one policy, of which no claim can be true."""
         return list(dict.fromkeys(map(self.targets.plan, self.claimed().values())))
 
-    def compared_plans(self) -> dict[str, str]:
-        """`table/row` of every claim that two cuts keep the same blocks -> its plan: scores alone decide it, trained or not."""
-        t, found = self.targets, dict[str, str]()
+    def compared(self) -> dict[str, Arm]:
+        """`table/row` -> arm of every claim that two cuts keep the same blocks: scores alone decide it, trained or not."""
+        t, found = self.targets, dict[str, Arm]()
         for table, row, _ in (place for claim in self.claims() if claim.rule == "same_blocks" for place in claim.places()):
             arm = next((arm for arm in t.sheets.get(table, ()) if arm.row == row), None)
             if arm is not None and arm.policy in t.config["policies"]:
-                found[f"{table}/{row}"] = t.plan(arm)
+                found[f"{table}/{row}"] = arm
         return found
+
+    def compared_plans(self) -> dict[str, str]:
+        """`table/row` of each of them -> its plan."""
+        return {place: self.targets.plan(arm) for place, arm in self.compared().items()}
 
     def claims_digest(self) -> str:
         """A digest of the claims and of the paper's numbers that they are about."""

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from dtr.errors import BadConfig, BadRecord, MissingAssets
-from dtr.provenance import read_json, write_json
+from dtr.provenance import canonical_json, read_json, write_json
 from dtr.workflow import cached, coverage, dvcfile, intact
 from dtr.workflow.adoption import adopt, content, files_of, from_cache, records
 from dtr.workflow.dvcfile import RECORDS, Stage
@@ -112,16 +112,17 @@ def push(partial: bool = False, config: str = "", remote: str = STORE.name) -> N
     if not here:
         raise MissingAssets("nothing that the sheets name is here and up to date: run `snakemake -- results/table1.csv` first.")
     outs = [Path(out) for stage in here.values() for out in stage.outs]
-    if remote == STORE.name:  # before DVC touches a file
-        locked = dvcfile.read_lock()
-        after = {name: stage for name, stage in stages.items() if name in here or locked.keys() >= {*stage.outs}}
-        refuse_large(sizes_mb(locked | measured(outs), after))
-    dvcfile.write(targets.scale, named, {*dvcfile.locked_paths(), *map(str, outs), str(index)})
     entries = cached_elsewhere(index, outs, remote) | {
         artifact: {"content": content(Path(artifact)), "record": record}
         for artifact, record in records()
         if Path(artifact).exists() and lies_in(outs, artifact)
     }
+    if remote == STORE.name:  # before anything is written
+        told = {str(index): {"md5": RECORDS, "size": len(canonical_json(entries).encode())}}
+        locked = dvcfile.locked() | measured(outs) | told
+        stages[RECORDS] = Stage("", (str(index),))
+        refuse_large(sizes_mb(locked, {name: stage for name, stage in stages.items() if locked.keys() >= {*stage.outs}}))
+    dvcfile.write(targets.scale, named, {*dvcfile.locked_paths(), *map(str, outs), str(index)})
     write_json(index, entries)
     names = [] if set(dvcfile.read_stages()) == {*here, RECORDS} else [*here, RECORDS]
     run_tool("dvc", "commit", "--force", "--quiet", *names)
@@ -163,9 +164,15 @@ def measured(outs: Iterable[Path]) -> dict[str, dict[str, Any]]:
     found = {}
     for out in outs:
         files = files_of(out)
-        name = content(out) if out.is_dir() else hashlib.md5(out.read_bytes(), usedforsecurity=False).hexdigest()
+        name = content(out) if out.is_dir() else md5_file(out)
         found[str(out)] = {"md5": name, "size": sum(path.stat().st_size for path in files)}
     return found
+
+
+def md5_file(path: Path) -> str:
+    """What DVC calls a file."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
 def sizes_mb(locked: Mapping[str, Mapping[str, Any]], stages: Mapping[str, Stage]) -> dict[str, float]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 CAPTIONS = {
     "frontier": "Success after recovery against the FLOPs that are kept, with 95 % Clopper-Pearson intervals (noise of evaluation only). "
     "Hollow: the paper's numbers, of another scale. The axis leaves out what is empty. (+k): so many more arms kept the same blocks, so "
-    "they are the same policy.",
+    "they are the same policy, and the paper's mark is the first one's.",
     "tasks": "Successes of every arm on every task. An average hides which tasks were lost. (+k): so many more arms kept the same blocks, "
     "so they are the same policy.",
     "scores": "Importance of every block by every metric that was scored, each divided by its component's largest score. Mean over "

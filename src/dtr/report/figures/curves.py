@@ -18,7 +18,7 @@ from matplotlib.ticker import FuncFormatter
 from dtr.dropping.same_blocks import blocks_digest
 from dtr.policies.file import read_header
 from dtr.provenance import digest
-from dtr.report.behind import counted, once
+from dtr.report.behind import counted, cut_of, once
 from dtr.report.figures.style import COLOUR, DASHES, MARKER, MODEL, new_figure
 
 FILLS = ("full", "none", "left", "bottom")
@@ -29,23 +29,22 @@ LINE = 0.16
 
 def draw(files: Sequence[Path]) -> Figure:
     """One panel a policy class. An arm without a curve is named, not drawn."""
-    panels: dict[str, list[tuple[str, list[dict[str, Any]]]]] = {}
+    panels: dict[str, list[tuple[str, int, list[dict[str, Any]]]]] = {}
     headers = [(path, read_header(path)) for path in files]
     for (path, header), more in once(headers, lambda found: (blocks_digest(found[1]["plan"]), digest(found[1]["provenance"]))):
-        cut = (header["plan"] or {"cut": "none"})["cut"]
-        panels.setdefault(header["policy"], []).append((counted(cut, more), read_curve(path)))
-    lines = max(sum(1 + name(cut, curve).count("\n") for cut, curve in arms) for arms in panels.values())
+        panels.setdefault(header["policy"], []).append((cut_of(path, header), more, read_curve(path)))
+    lines = max(sum(1 + name(*arm).count("\n") for arm in arms) for arms in panels.values())
     figure = new_figure(4.4 * max(1, len(panels)), max(3.2, 0.6 + LINE * lines))
     for ax, (policy, arms) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
         seen: Counter[str] = Counter()
-        for place, (cut, curve) in enumerate(arms):
+        for place, (cut, more, curve) in enumerate(arms):
             component = cut.split("-")[0].split(".")[0]
             points = measured(curve)
             look = looks(component if component in COLOUR else "-", seen[component], place, len(points))
             seen[component] += 1
-            ax.plot([x for x, _ in points], [y for _, y in points], label=name(cut, curve), **look)
+            ax.plot([x for x, _ in points], [y for _, y in points], label=name(cut, more, curve), **look)
         ax.set_title(MODEL.get(policy, policy))
-        label_losses(ax, [y for _, curve in arms for _, y in measured(curve)])
+        label_losses(ax, [y for *_, curve in arms for _, y in measured(curve)])
         ax.set_xlabel("step of recovery")
         ax.set_ylabel("loss on held-out demonstrations")
         ax.legend(
@@ -82,9 +81,9 @@ def measured(curve: Sequence[dict[str, Any]]) -> list[tuple[int, float]]:
     return [(point["step"], point["val_loss"]) for point in curve if point.get("val_loss") is not None]
 
 
-def name(cut: str, curve: Sequence[dict[str, Any]]) -> str:
+def name(cut: str, more: int, curve: Sequence[dict[str, Any]]) -> str:
     """A cut in the legend: one of several components has as many lines."""
-    return cut.replace("+", "+\n") + ("" if measured(curve) else "\n(no curve kept)")
+    return counted(cut.replace("+", "+\n"), more) + ("" if measured(curve) else "\n(no curve kept)")
 
 
 def read_curve(path: Path) -> list[dict[str, Any]]:

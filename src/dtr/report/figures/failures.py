@@ -21,7 +21,8 @@ from matplotlib.figure import Figure
 from dtr.errors import BadRecord
 from dtr.policies.file import read_header
 from dtr.provenance import cpu_model, read_json, sha256_file
-from dtr.report.figures.style import new_figure
+from dtr.report.behind import cut_of
+from dtr.report.figures.style import MODEL, new_figure
 from dtr.report.figures.tasks import short_task
 from dtr.rollout.episode import Episode, Key, read_episodes
 from dtr.rollout.protocol import Protocol
@@ -81,7 +82,7 @@ def among(rates: Sequence[float]) -> str:
 def arm(policy: Path) -> str:
     """Whose failures these are: policy and cut."""
     header = read_header(policy)
-    return f"{header['policy']} {(header.get('plan') or {'cut': 'none'})['cut']}"
+    return f"{MODEL.get(header['policy'], header['policy'])} {cut_of(policy, header)}"
 
 
 def wrapped(text: str, width: int = 27) -> str:

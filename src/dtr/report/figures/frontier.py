@@ -14,7 +14,7 @@ from typing import Any
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from dtr.report.behind import behind, counted, once
+from dtr.report.behind import alike, counted, once
 from dtr.report.cell import read_cell
 from dtr.report.figures.labels import Mark, write_names
 from dtr.report.figures.style import COLOUR, MARKER, new_figure
@@ -31,7 +31,7 @@ def draw(files: Sequence[Path]) -> Figure:
     found = [row for row in rows.values() if {"flops", "average"} <= set(row)]
     whole = [
         {"flops": row["flops"], "average": dict(row["average"], setting=counted(row["average"]["setting"], more))}
-        for row, more in once(found, lambda row: behind(row["average"]))
+        for row, more in once(found, lambda row: alike(row["average"]))
     ]
     ranges = y_ranges([y for row in whole for y in heights(row["average"])])
     figure = new_figure(3.6 * max(2, len(models)), 4.2)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from dtr.report.behind import behind, counted, once
+from dtr.report.behind import alike, counted, once
 from dtr.report.cell import read_cell
 from dtr.report.figures.style import new_figure
 
@@ -20,7 +20,7 @@ ORDER = ("spatial", "object", "goal", "long")
 
 def draw(files: Sequence[Path]) -> Figure:
     """From cells of `average`, one a row; arms that are one policy are one line (dtr.report.behind)."""
-    cells = [dict(cell, setting=counted(cell["setting"], more)) for cell, more in once([read_cell(path) for path in files], behind)]
+    cells = [dict(cell, setting=counted(cell["setting"], more)) for cell, more in once([read_cell(path) for path in files], alike)]
     models = list(dict.fromkeys(cell["model"] for cell in cells))
     cells.sort(key=lambda cell: models.index(cell["model"]))
     columns = sorted(dict.fromkeys(key for cell in cells for key in counts(cell)), key=lambda key: place(key[0]))
