@@ -17,7 +17,7 @@ from dtr.data.demonstrations import TaskDemonstrations, read_demonstrations, wri
 from dtr.data.lerobot import read_lerobot
 from dtr.data.lerobot_writer import Frames, write_frames, write_meta
 from dtr.data.parts import clear, keep, kept
-from dtr.data.pictures import know, known, read_data, with_pictures
+from dtr.data.pictures import know, known, note, read_data, with_pictures
 from dtr.data.render import draw, render
 from dtr.errors import BadDemonstrations
 from dtr.sim.simulator import NO_OP, Simulator
@@ -82,6 +82,9 @@ def test_whoever_trains_finds_the_pictures_of_raw_demonstrations(recorded: tuple
     assert know([rendered], 32, aside, data)[1] == len(data) and known([rendered], 32, aside) is None, "its content has no name"
     os.utime(rendered / "meta/info.json", ns=(1, 1))
     assert known([raw, raw], 32, aside) is None, "rendered again since"
+    for damaged in ("{", "[]", "{}"):
+        note([raw, raw], 32, aside).write_text(damaged)
+        assert known([raw, raw], 32, aside) is None
     (rendered / "meta/info.json").unlink()  # as an interrupted run leaves it
     assert (with_pictures(raw, 32, aside) / "meta/info.json").exists()
 

@@ -66,8 +66,11 @@ def known(folders: Sequence[Path], image_size: int, aside: Path) -> Known | None
     """Of raw demonstrations that were read and hashed before and were not rendered again since; None of others."""
     if not all(raw(folder) for folder in folders) or not (kept := note(folders, image_size, aside)).is_file():
         return None
-    said = read_json(kept)
-    return Known(said["sha256"], said["frames"]) if said["rendered_ns"] == rendered_ns(folders, image_size, aside) else None
+    try:
+        said = read_json(kept)
+        return Known(said["sha256"], said["frames"]) if said["rendered_ns"] == rendered_ns(folders, image_size, aside) else None
+    except (ValueError, KeyError, TypeError):  # another version's: the pictures say it again
+        return None
 
 
 def know(folders: Sequence[Path], image_size: int, aside: Path, data: Dataset) -> Known:
