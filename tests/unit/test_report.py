@@ -261,3 +261,15 @@ def test_a_reported_number_needs_a_source(tmp_path: Path) -> None:
     (tmp_path / "x.csv").write_text(text.replace('97.2,"arXiv 2606.27755v1, Table 1"', "97.2,", 1))
     with pytest.raises(BadRecord, match="needs a source"):
         read_reported(tmp_path / "x.csv")
+
+
+def test_a_cell_is_said_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    base, arm = (tmp_path / f"{name}/seed0/spatial.jsonl" for name in ("base", "arm"))
+    write(base, "spatial", ("1111", "1110"))
+    write(arm, "spatial", ("1110", "1001"))
+    words = ["--table", "t", "--row", "r", "--column", "spatial", "--scale", "s", "--protocol", json.dumps(PROTOCOL.to_dict())]
+    args = parse(cell, "cell", *words, "--episodes", str(arm), "--baseline", str(base), "--out", str(tmp_path / "said.json"))
+    args.run(args)
+    said = capsys.readouterr().out
+    assert "said.json: 5 of 8 [24.5, 91.5] %, -25.0 points [" in said and "(1 won and 3 lost on the same states, p 0.62)" in said
+    assert cell.summary({"quantity": "flops", "value": 0.5}) == "flops 0.5"

@@ -159,7 +159,7 @@ def test_the_text_adds_up_and_names_its_guesses():
 def test_rows_that_this_scale_does_not_run_are_said():
     small = targets("embedded")
     said = left_out(small, ["results/table3.csv", "results/embedded/table1.csv", "results/verdicts.csv"])
-    assert said == ["table3: 34 of its 41 rows are not run at the scale embedded and cost nothing above (docs/coverage.md says why).\n"]
+    assert said == ["table3: 16 of its 41 rows are not run at the scale embedded and cost nothing above (docs/coverage.md says why).\n"]
 
 
 def test_only_what_snakemake_would_make_is_counted(monkeypatch, capsys):

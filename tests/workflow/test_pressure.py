@@ -47,8 +47,8 @@ def test_the_arms_of_table_1_are_used_again(pressure):
     assert pressure.episodes(arm, "scene", "swapped") == [f"{folder}/embedded_object+swapped.jsonl"]
     trained = {path.split("/rollouts")[0] for path in pressure.files()}
     new = {folder for folder in trained if "/four.recover" not in folder or "keep-0" in folder}
-    assert len(new) == 8, (
-        "recoveries that this asks for beside Table 1's: one block, four of the data five, two early exits, one from scratch"
+    assert len(new) == 9, (
+        "recoveries that this asks for beside Table 1's: one block, four of the data five, three retrained heads, one from scratch"
     )
 
 

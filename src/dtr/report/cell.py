@@ -10,7 +10,7 @@ Several suites make the `average`: the mean of the suite rates, which with equal
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -74,6 +74,20 @@ def run(args: argparse.Namespace) -> None:
     cell = name | number | {"reported": reported(args.reported, args.row, args.column)}
     validate(cell, "cell", args.out)
     write_json(args.out, cell)
+    print(f"{args.out}: {summary(cell)}")
+
+
+def summary(cell: Mapping[str, Any]) -> str:
+    """A cell in one line: k of n with its interval, and what is won or lost against the baseline on the same states."""
+    if cell["quantity"] != "success_rate":
+        return f"{cell['quantity']} {cell['value']:.6g}"
+    i, d = cell["interval"], cell["difference"]
+    said = f"{cell['successes']} of {cell['episodes']} [{100 * i['low']:.1f}, {100 * i['high']:.1f}] %"
+    if not d:
+        return said
+    low, high = 100 * d["interval"]["low"], 100 * d["interval"]["high"]
+    pairs = f"{d['gained']} won and {d['lost']} lost on the same states, p {d['p']:.2g}"
+    return f"{said}, {100 * d['value']:+.1f} points [{low:+.1f}, {high:+.1f}] against the baseline ({pairs})"
 
 
 def cost_cell(path: Path, amount: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Put a table into the README, between its marks: `python -m dtr.report.readme [results/embedded/table1.md [README.md]]`."""
+"""Put Table 1 into the README, between its marks, and the verdicts into docs/: `python -m dtr.report.readme`, after `dtr store push`."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from dtr.provenance import write_text
 
 BEGIN, END = "<!-- table1:begin -->", "<!-- table1:end -->"
 TABLE, README = Path("results/embedded/table1.md"), Path("README.md")
+VERDICTS, SHOWN = Path("results/embedded/verdicts.md"), Path("docs/verdicts.md")
+NOTE = "<!-- written by `python -m dtr.report.readme` from results/embedded/verdicts.md -->\n"
 
 
 def block(table: str) -> str:
@@ -32,15 +34,17 @@ def fill(text: str, table: str) -> str:
     return f"{before}{BEGIN}\n{block(table)}\n{END}{after}"
 
 
-def main(table: Path = TABLE, readme: Path = README) -> None:
-    """Fill the file."""
-    if not table.is_file():
-        raise BadRecord(f"there is no table {table}: make it with `snakemake -- results/table1.csv`.")
-    write_text(readme, fill(readme.read_text(encoding="utf-8"), table.read_text(encoding="utf-8")))
+def main() -> None:
+    """Fill the README and write the page of verdicts. Raises BadRecord, before it writes, when one of them is not made."""
+    for made, target in ((TABLE, "results/table1.csv"), (VERDICTS, "results/verdicts.csv")):
+        if not made.is_file():
+            raise BadRecord(f"there is no {made}: make it with `snakemake -- {target}`.")
+    write_text(README, fill(README.read_text(encoding="utf-8"), TABLE.read_text(encoding="utf-8")))
+    write_text(SHOWN, NOTE + VERDICTS.read_text(encoding="utf-8"))
 
 
 if __name__ == "__main__":
     try:
-        main(*map(Path, sys.argv[1:]))
+        main()
     except BadRecord as error:
         sys.exit(f"error: {error}")
