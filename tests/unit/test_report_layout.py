@@ -67,6 +67,15 @@ def test_the_legends_of_curves_fit(monkeypatch: pytest.MonkeyPatch, panels: int,
     assert all(ax.bbox.width > 1.8 * figure.dpi for ax in figure.axes)  # the legend leaves the curves their place
 
 
+def test_curves_name_another_recipe_than_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        curves, "read_header", lambda path: {"policy": "pi05", "plan": {"cut": "half", "kept": 1}, "provenance": {"r": str(path)}}
+    )
+    monkeypatch.setattr(curves, "read_curve", lambda path: [{"step": step, "val_loss": 1 / step} for step in (100, 4000)])
+    figure = curves.draw([Path(f"half/four.{recipe}/seed0/recovered.safetensors") for recipe in ("flow_recover", "flow_matched")])
+    assert [text.get_text() for text in figure.axes[0].get_legend().get_texts()] == ["half", "half, flow_matched"]
+
+
 def cells(model: str, arms: list[tuple[float, float, str, str]]) -> dict[Path, dict[str, Any]]:
     found: dict[Path, dict[str, Any]] = {}
     for row, (flops, rate, component, setting) in enumerate(arms):

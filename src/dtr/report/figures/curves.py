@@ -1,6 +1,6 @@
 """Recovery curves: the held-out loss of every arm over the steps of its recovery, from the `.losses.jsonl` beside each policy.
 
-Arms that kept the same blocks and share a training are one curve, by the first one's name.
+Arms that kept the same blocks and share a training are one curve, by the first one's name. Another recipe than the panel's first is named.
 """
 
 from __future__ import annotations
@@ -30,9 +30,13 @@ LINE = 0.16
 def draw(files: Sequence[Path]) -> Figure:
     """One panel a policy class. An arm without a curve is named, not drawn."""
     panels: dict[str, list[tuple[str, int, list[dict[str, Any]]]]] = {}
+    usual: dict[str, str] = {}
     headers = [(path, read_header(path)) for path in files]
     for (path, header), more in once(headers, lambda found: (blocks_digest(found[1]["plan"]), digest(found[1]["provenance"]))):
-        panels.setdefault(header["policy"], []).append((cut_of(path, header), more, read_curve(path)))
+        arms = panels.setdefault(header["policy"], [])
+        first = usual.setdefault(header["policy"], training_of(path))
+        other = "" if training_of(path) == first else f", {training_of(path)}"
+        arms.append((cut_of(path, header) + other, more, read_curve(path)))
     lines = max(sum(1 + name(*arm).count("\n") for arm in arms) for arms in panels.values())
     figure = new_figure(4.4 * max(1, len(panels)), max(3.2, 0.6 + LINE * lines))
     for ax, (policy, arms) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
@@ -79,6 +83,11 @@ def label_losses(ax: Any, losses: Sequence[float]) -> None:
 def measured(curve: Sequence[dict[str, Any]]) -> list[tuple[int, float]]:
     """(step, held-out loss) where a loss was measured."""
     return [(point["step"], point["val_loss"]) for point in curve if point.get("val_loss") is not None]
+
+
+def training_of(policy: Path) -> str:
+    """The recipe of an arm by its place; empty where it lies elsewhere."""
+    return policy.parents[1].name.partition(".")[2] if len(policy.parents) > 1 else ""
 
 
 def name(cut: str, more: int, curve: Sequence[dict[str, Any]]) -> str:
