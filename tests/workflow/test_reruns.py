@@ -43,7 +43,7 @@ def world(made):
     kept = {name: (made.folder / name).read_bytes() for name in names}
     yield made
     for name, data in kept.items():
-        (made.folder / name).write_bytes(data)
+        made.put(name, data)
 
 
 def test_nothing_changed_means_nothing_to_do(world):

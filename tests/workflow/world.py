@@ -107,6 +107,11 @@ class World:
         path = self.folder / name
         text = path.read_text()
         assert text.count(old) == 1, f"{old!r} stands {text.count(old)} times in {name}"
-        path.write_text(text.replace(old, new))
+        self.put(name, text.replace(old, new).encode())
+
+    def put(self, name, data):
+        """Write a file anew."""
+        path = self.folder / name
+        path.write_bytes(data)
         if path.suffix == ".py":  # bytecode is told apart by whole seconds and size, which a quick edit leaves as they were
             Path(cache_from_source(str(path))).unlink(missing_ok=True)
