@@ -8,17 +8,20 @@ from typing import Any
 import pytest
 
 from dtr.dropping.same_blocks import blocks_digest
+from dtr.errors import BadRecord
 from dtr.provenance import read_json, write_json
 from dtr.report.behind import behind, counted, once
 from dtr.report.claims import Claim
 from dtr.report.figures import tasks
 from dtr.report.verdict import ours
 
+PLAN = Path(__file__).parents[1] / "workflow/fingerprints/inputs/pi05_plan.json"
+
 
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
     for cut, kept in (("language-gateprobe-9", [0, 1]), ("language-taylor-9", [0, 1]), ("language-ends", [0, 17])):
-        write_json(tmp_path / cut / "plan.json", {"digest": str(kept), "kept": {"language": kept}, "cut": cut})
+        write_json(tmp_path / cut / "plan.json", dict(read_json(PLAN)) | {"kept": {"language": kept}, "cut": cut})
     return tmp_path
 
 
@@ -39,6 +42,9 @@ def test_the_same_blocks_recovered_alike_are_one_policy(place: Path) -> None:
 def test_nothing_is_known_without_a_plan(place: Path) -> None:
     assert behind(cell(place, "language-gone")) is None
     assert behind({"ancestry": [{"role": "episodes", "path": "s.jsonl"}]}) is None is behind({})
+    (place / "language-ends/plan.json").write_text('{"kept"')
+    with pytest.raises(BadRecord, match="expected a plan at"):
+        behind(cell(place, "language-ends"))
 
 
 def test_arms_without_a_policy_stand_alone(place: Path) -> None:

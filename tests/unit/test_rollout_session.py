@@ -167,7 +167,7 @@ def test_agreement_counts_flips_on_common_keys(tmp_path: Path) -> None:
         agreement(episodes[:1], episodes[1:])
 
 
-def test_plan_of_a_suite() -> None:
+def test_orders_of_a_suite() -> None:
     tasks = suite("embedded_spatial")
     planned = orders_of(Protocol("p", trials=3, tasks=(1, 0), max_steps=33), tasks)
     assert [(o.key.task_index, o.key.init_state) for o in planned] == [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1), (1, 2)]

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from dtr.dropping.same_blocks import blocks_digest
-from dtr.provenance import digest, read_json
+from dtr.provenance import digest
+from dtr.records import read_record
 
 Cell = Mapping[str, Any]
 T = TypeVar("T")
@@ -24,12 +25,20 @@ class Behind(NamedTuple):
     """Seed, protocol and suite of every file of episodes that was counted."""
 
 
+def episodes_of(cell: Cell) -> list[Path]:
+    """The files whose episodes a cell counts."""
+    return [Path(part["path"]) for part in cell.get("ancestry", ()) if part["role"] == "episodes"]
+
+
 def behind(cell: Cell) -> Behind | None:
-    """By where its episodes lie: `<cut>/<data>.<recipe>/seed<k>/rollouts/<protocol>/<suite>.jsonl`. None where <cut> has no plan.json."""
-    paths = [Path(part["path"]) for part in cell.get("ancestry", ()) if part["role"] == "episodes"]
+    """By where its episodes lie: `<cut>/<data>.<recipe>/seed<k>/rollouts/<protocol>/<suite>.jsonl`. None where <cut> has no plan.json.
+
+    Raises BadRecord when that is no plan.
+    """
+    paths = episodes_of(cell)
     if not paths or len(paths[0].parents) < 5 or not (plan := paths[0].parents[4] / "plan.json").is_file():
         return None
-    return Behind(blocks_digest(read_json(plan)), paths[0].parents[3].name, tuple(sorted(path.parts[-4:] for path in paths)))
+    return Behind(blocks_digest(read_record(plan, "plan")), paths[0].parents[3].name, tuple(sorted(path.parts[-4:] for path in paths)))
 
 
 def alike(cell: Cell) -> tuple[Behind, str] | None:
@@ -43,7 +52,7 @@ def once(items: Sequence[T], key: Callable[[T], Hashable | None]) -> list[tuple[
     same: dict[Hashable, list[T]] = {}
     for k, item in enumerate(items):
         same.setdefault(key(item) or k, []).append(item)
-    return [(alike[0], len(alike) - 1) for alike in same.values()]
+    return [(found[0], len(found) - 1) for found in same.values()]
 
 
 def counted(name: str, more: int) -> str:

@@ -23,7 +23,7 @@ from dtr.dropping.same_blocks import blocks_digest
 from dtr.errors import BadRecord
 from dtr.provenance import write_text
 from dtr.records import read_given, read_record
-from dtr.report.behind import behind
+from dtr.report.behind import behind, episodes_of
 from dtr.report.cell import read_cell
 from dtr.report.claims import RATIOS, Claim, Place, read_claims
 from dtr.report.differences import Cell
@@ -119,7 +119,7 @@ def of_shapes(found: Evidence, claim: Claim, scale: str) -> Evidence:
 
 def recovered_by(cells: Sequence[Cell]) -> list[str]:
     """The data and recipes of the dropped policies behind some cells, one after another; the undropped one is the paper's own yardstick."""
-    paths = [Path(part["path"]) for cell in cells for part in cell.get("ancestry", ()) if part["role"] == "episodes"]
+    paths = [path for cell in cells for path in episodes_of(cell)]
     return list(dict.fromkeys(path.parents[3].name for path in paths if len(path.parents) > 4 and path.parents[4].name != "none"))
 
 

@@ -9,7 +9,6 @@ dtr store check               is the store whole, undamaged, and is no table too
 from __future__ import annotations
 
 import argparse
-import hashlib
 import sys
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -164,15 +163,9 @@ def measured(outs: Iterable[Path]) -> dict[str, dict[str, Any]]:
     found = {}
     for out in outs:
         files = files_of(out)
-        name = content(out) if out.is_dir() else md5_file(out)
+        name = content(out) if out.is_dir() else intact.md5_file(out)
         found[str(out)] = {"md5": name, "size": sum(path.stat().st_size for path in files)}
     return found
-
-
-def md5_file(path: Path) -> str:
-    """What DVC calls a file."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
 def sizes_mb(locked: Mapping[str, Mapping[str, Any]], stages: Mapping[str, Stage]) -> dict[str, float]:
